@@ -1,0 +1,522 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"candor/pkg/bus"
+	"candor/pkg/journal"
+	"candor/pkg/provider"
+	"candor/pkg/topology"
+	"candor/pkg/window"
+	candorv1 "candor/proto/candor/v1"
+)
+
+func intent(boot uint64, attempt uint32, sendBefore time.Time, slots ...uint32) *candorv1.JournalEntry {
+	return &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Intent{Intent: &candorv1.Intent{
+		BootId: boot, WorkerId: 9, Attempt: attempt, Slots: journal.Runs(slots), SendBefore: timestamppb.New(sendBefore), Provider: "twilio",
+	}}}
+}
+
+func outcome(attempt uint32, r candorv1.Result, reason string, slots ...uint32) *candorv1.JournalEntry {
+	return &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
+		Attempt: attempt, Groups: []*candorv1.OutcomeGroup{{Result: r, Reason: reason, Slots: journal.Runs(slots)}},
+	}}}
+}
+
+func askableWorld(t *testing.T, n int) *world {
+	w := newWorld(t, n)
+	w.open()
+	return w
+}
+
+func withAsking(w *world) func(*Deps) { return func(d *Deps) { d.Courier = asking{w} } }
+
+func TestEverybodyIsToldOnceAndTheOrderEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 250)
+	w.open()
+	w.order()
+	w.start()
+	st := w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.queueEmpty()
+	w.carrier.once(t, 250)
+	if got := st.MessageID(7); got != "SM7-1" {
+		t.Errorf("message id of slot 7 = %q, want the provider's", got)
+	}
+}
+
+func TestASecondOrderSendsNothingAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 120)
+	w.open()
+	w.order()
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.order()
+	w.queueEmpty()
+	w.carrier.once(t, 120)
+}
+
+// Two workers hold the same order: B1 of the attack list.
+func TestTwoWorkersOnOneOrderNeverBothSend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 400)
+	w.cfg.StrideSlots = 20
+	w.open()
+	for range 4 {
+		w.order()
+	}
+	for id := range uint64(3) {
+		w.start(func(d *Deps) { d.WorkerID = 10 + id; d.Booted = time.Time{} })
+	}
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.queueEmpty()
+	w.carrier.once(t, 400)
+}
+
+// An emptied journal looks like a page that was never sent: B7.
+func TestAJournalThatWasNeverOpenedSendsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.order()
+	w.start()
+	w.queueEmpty()
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Errorf("%d customers were told", len(n))
+	}
+}
+
+func TestAnIntentOfADeadProcessIsAskedForAndNeverSentBlindly(t *testing.T) {
+	t.Parallel()
+	w := askableWorld(t, 3)
+	// The dead process had sent to slot 0 and 1 and died before it could say so; slot 2 it never reached.
+	w.write(intent(1, 1, time.Now().Add(time.Hour), 0, 1, 2))
+	w.carrier.held[0], w.carrier.held[1] = []string{"x"}, []string{"x"}
+	w.order()
+	w.start(withAsking(w))
+	st := w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.queueEmpty()
+	w.carrier.once(t, 3)
+	if st.Attempt(0) != 1 || st.Attempt(2) != 2 {
+		t.Errorf("attempts = %d and %d, want 1 (found) and 2 (sent anew)", st.Attempt(0), st.Attempt(2))
+	}
+	if st.Duplicates != 0 {
+		t.Errorf("duplicates = %d", st.Duplicates)
+	}
+}
+
+// A live owner's slots are its own until its requests cannot be under way any more: B1 and B2.
+func TestALiveOwnersSlotsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := askableWorld(t, 2)
+	w.write(intent(2, 1, time.Now().Add(time.Hour), 0))
+	w.order()
+	w.start(withAsking(w))
+	w.await("the free slot is accepted", func(st *journal.State) bool {
+		s, _ := st.Notice(1)
+		return s == candorv1.NoticeState_NOTICE_STATE_ACCEPTED
+	})
+	w.until("the order waits for the owner", func() bool {
+		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+		return err == nil && len(n) == 1
+	})
+	if m := w.carrier.messages(); m[0] != 0 {
+		t.Errorf("the owner's customer got %d messages from another worker", m[0])
+	}
+	// The owner's own word settles it.
+	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
+	w.order()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+func TestNotFoundOnceIsNotEnough(t *testing.T) {
+	t.Parallel()
+	w := askableWorld(t, 1)
+	w.write(intent(1, 1, time.Now().Add(-time.Hour), 0))
+	w.order()
+	looked := make(chan struct{})
+	release := make(chan struct{})
+	var once sync.Once
+	w.carrier.before = func(Stride) { once.Do(func() { close(looked); <-release }) }
+	w.start(withAsking(w))
+	<-looked // the second attempt is about to be sent: only after two looks
+	if w.carrier.asked < 2 {
+		t.Errorf("provider was asked %d times before a new attempt, want 2", w.carrier.asked)
+	}
+	close(release)
+	w.await("accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+func TestAnAmbiguousAnswerStaysUncertainWhereNobodyCanBeAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 10)
+	w.carrier.answer = func(slot, _ uint32, _ int) (bool, provider.Outcome) {
+		if slot%2 == 0 {
+			return true, provider.Outcome{Class: provider.Unknown, Reason: "timeout_after_write"}
+		}
+		return true, provider.Outcome{Class: provider.Accepted}
+	}
+	w.open()
+	w.order()
+	w.start()
+	st := w.await("half uncertain", func(st *journal.State) bool {
+		return counts(st)["NOTICE_STATE_UNCERTAIN timeout_after_write"] == 5 && counts(st)["NOTICE_STATE_ACCEPTED "] == 5
+	})
+	w.queueEmpty()
+	w.carrier.once(t, 10)
+	if st.Settled(0) {
+		t.Error("an uncertain notice counts as settled")
+	}
+}
+
+func TestUncertainIsSentAgainOnlyByPolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.terms.ResendUncertainAfter = 50 * time.Millisecond
+	w.carrier.answer = func(_, attempt uint32, _ int) (bool, provider.Outcome) {
+		if attempt == 1 {
+			return false, provider.Outcome{Class: provider.Unknown, Reason: "http_502"}
+		}
+		return true, provider.Outcome{Class: provider.Accepted}
+	}
+	w.open()
+	w.order()
+	w.start()
+	st := w.await("accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	if st.Attempt(0) != 2 {
+		t.Errorf("attempt = %d, want 2", st.Attempt(0))
+	}
+}
+
+// The late answer of attempt 1 must not settle attempt 2, and shows the second message: B9 and B3.
+func TestALateAcceptedOutcomeIsCountedAsADuplicate(t *testing.T) {
+	t.Parallel()
+	w := askableWorld(t, 1)
+	w.write(intent(1, 1, time.Now().Add(-time.Hour), 0))
+	w.order()
+	w.start(withAsking(w))
+	w.await("accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
+	st := w.await("the duplicate is seen", func(st *journal.State) bool { return st.Duplicates == 1 })
+	if s, _ := st.Notice(0); s != candorv1.NoticeState_NOTICE_STATE_ACCEPTED {
+		t.Errorf("state = %v", s)
+	}
+}
+
+func TestDefiniteFailuresAreTriedAgainUntilTheBudgetIsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	w.terms.RetryBudget = 1500 * time.Millisecond // retries are kept to the second
+	w.carrier.answer = func(slot, attempt uint32, _ int) (bool, provider.Outcome) {
+		if slot == 3 && attempt == 2 {
+			return true, provider.Outcome{Class: provider.Accepted}
+		}
+		return false, provider.Outcome{Class: provider.NotSent, Reason: "twilio_20429"}
+	}
+	w.open()
+	w.order()
+	w.start()
+	st := w.await("an end for everybody", func(st *journal.State) bool {
+		return counts(st)["NOTICE_STATE_FAILED gave_up_twilio_20429"] == 3 && counts(st)["NOTICE_STATE_ACCEPTED "] == 1
+	})
+	w.queueEmpty()
+	if st.Attempt(0) < 2 {
+		t.Errorf("given up after %d attempts", st.Attempt(0))
+	}
+}
+
+// Without an attempt nothing expires, however long everything was down: D5.
+func TestADayOfSilenceExpiresNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.terms.RetryBudget = time.Nanosecond
+	w.open()
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+func TestAMisconfiguredAccountBurnsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.cfg.Hold = 20 * time.Millisecond
+	w.terms.RetryBudget = 30 * time.Millisecond
+	var mended atomic.Bool
+	w.carrier.answer = func(_, attempt uint32, _ int) (bool, provider.Outcome) {
+		if attempt > 4 {
+			mended.Store(true)
+		}
+		if !mended.Load() {
+			return false, provider.Outcome{Class: provider.Misconfigured, Reason: "twilio_20003"}
+		}
+		return true, provider.Outcome{Class: provider.Accepted}
+	}
+	w.open()
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+func TestTheNextPhoneIsUsedWhereOneCannotTakeATextMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.carrier.answer = func(slot, _ uint32, address int) (bool, provider.Outcome) {
+		if address == 0 || slot == 1 {
+			return false, provider.Outcome{Class: provider.BadAddress, Reason: "twilio_21614"}
+		}
+		return true, provider.Outcome{Class: provider.Accepted}
+	}
+	w.open()
+	w.order()
+	w.start()
+	w.await("one told on the second phone, one failed", func(st *journal.State) bool {
+		return counts(st)["NOTICE_STATE_ACCEPTED "] == 1 && counts(st)["NOTICE_STATE_FAILED twilio_21614"] == 1
+	})
+	if got := w.carrier.held[0]; len(got) != 1 || got[0] != "+13125550000" {
+		t.Errorf("slot 0 was told at %v, want its second phone", got)
+	}
+}
+
+func TestSuppressedNoticesAreSettledWithTheirReason(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 6)
+	var stop atomic.Bool
+	w.carrier.suppressed = func(slot uint32, _ int) string {
+		if slot == 0 {
+			return "no_number"
+		}
+		if slot == 5 && stop.Load() {
+			return "opted_out"
+		}
+		return ""
+	}
+	// STOP arrives between intent and send: C5.
+	w.carrier.before = func(Stride) { stop.Store(true) }
+	w.open()
+	w.order()
+	w.start()
+	w.await("both suppressed", func(st *journal.State) bool {
+		c := counts(st)
+		return c["NOTICE_STATE_SUPPRESSED no_number"] == 1 && c["NOTICE_STATE_SUPPRESSED opted_out"] == 1 && c["NOTICE_STATE_ACCEPTED "] == 4
+	})
+	w.queueEmpty()
+}
+
+// A pause takes effect at the next stride, and loses nobody.
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 100)
+	w.cfg.StrideSlots = 10
+	sending, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.carrier.before = func(Stride) { once.Do(func() { close(sending); <-release }) }
+	w.open()
+	w.order()
+	w.start()
+	<-sending
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Paused{Paused: &candorv1.Paused{}}})
+	close(release)
+	w.until("the order waits", func() bool {
+		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+		return err == nil && len(n) == 1
+	})
+	if n := len(w.carrier.messages()); n == 100 {
+		t.Error("the pause stopped nothing")
+	}
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Resumed{Resumed: &candorv1.Resumed{}}})
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.carrier.once(t, 100)
+}
+
+// Abort seals the journal under a worker's hands: C1.
+func TestNobodyIsToldAfterTheSeal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 100)
+	w.cfg.StrideSlots = 10
+	var told atomic.Int64
+	var once sync.Once
+	w.carrier.before = func(s Stride) {
+		once.Do(func() { // while the first stride is at the provider
+			w.write(&candorv1.JournalEntry{Event: &candorv1.JournalEntry_Sealed{Sealed: &candorv1.Sealed{Reason: "aborted"}}})
+		})
+		told.Add(int64(len(s.Slots)))
+	}
+	w.open()
+	w.order()
+	w.start()
+	w.queueEmpty()
+	w.await("the rest expired", func(st *journal.State) bool {
+		c := counts(st)
+		return c["NOTICE_STATE_ACCEPTED "] == 10 && c["NOTICE_STATE_EXPIRED aborted"] == 90
+	})
+	if told.Load() != 10 {
+		t.Errorf("%d were told, want the 10 that were on their way", told.Load())
+	}
+}
+
+// A schedule wakes, it does not permit: C6.
+func TestQuietHoursAreLookedAtByTheWorker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 5)
+	rule, err := window.Parse("outside mon-sun 09:00-18:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.terms.Quiet = rule
+	var clock atomic.Int64
+	clock.Store(time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC).UnixNano())
+	start := clock.Load()
+	w.now = func() time.Time { return time.Unix(0, clock.Load()).UTC() }
+	w.mono = func() time.Duration { return time.Duration(clock.Load() - start) }
+	w.open()
+	w.order()
+	w.start()
+	w.await("waiting for the morning", func(st *journal.State) bool { return counts(st)["NOTICE_STATE_WAITING quiet_hours"] == 5 })
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Errorf("%d were told at three in the morning", len(n))
+	}
+	clock.Store(time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).UnixNano())
+	w.order()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+// The wall clock jumps over the night: nobody is told until it has proved right.
+func TestAClockThatJumpsHoldsEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var jump atomic.Int64
+	base := time.Now()
+	w.now = func() time.Time { return time.Now().Round(0).Add(time.Duration(jump.Load())) }
+	w.mono = func() time.Duration { return time.Since(base) }
+	w.cfg.Hold = 1500 * time.Millisecond
+	w.open()
+	w.start()
+	jump.Store(int64(6 * time.Hour))
+	w.order()
+	w.until("the order waits", func() bool {
+		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+		return err == nil && len(n) == 1
+	})
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Error("somebody was told by a clock that had just jumped")
+	}
+}
+
+func TestOutcomesThatCannotBeAppendedAreKeptForTheNextStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.open()
+	st, err := w.journal.Load(t.Context(), w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(intent(1, 1, time.Now().Add(-time.Hour), 0, 1, 2))
+	worker := &Worker{cfg: w.cfg, Deps: Deps{Bus: w.bus, Journal: w.journal}}
+	h := &hand{Worker: worker, key: w.key, st: st, progress: func() {}}
+	facts := newFacts(candorv1.Decider_DECIDER_WORKER, "twilio")
+	for n := range uint32(3) {
+		facts.add(n, 1, fact{result: candorv1.Result_RESULT_ACCEPTED, id: "SM"})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.record(ended, facts); !errors.Is(err, context.Canceled) {
+		t.Fatalf("record at shutdown = %v, want it to say so", err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(w.cfg.SpillDir, "*")); len(files) != 1 {
+		t.Fatalf("%d files kept, want 1", len(files))
+	}
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Errorf("%d were sent again", len(n))
+	}
+	w.until("the file is gone", func() bool {
+		files, err := os.ReadDir(w.cfg.SpillDir)
+		return err == nil && len(files) == 0
+	})
+}
+
+func TestAnotherPlansOrderIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.write(&candorv1.JournalEntry{Event: &candorv1.JournalEntry_Opened{Opened: &candorv1.Opened{
+		PlanHash: []byte("another plan"), TextHash: textHash[:], Slots: 2,
+	}}})
+	w.order()
+	w.start()
+	w.await("dead letter", func(st *journal.State) bool { return st.DeadFor != "" })
+	w.queueEmpty()
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Errorf("%d were told what nobody approved", len(n))
+	}
+}
+
+func TestAnotherTextIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.terms.TextHash = []byte("another text")
+	w.open()
+	w.order()
+	w.start()
+	w.await("dead letter", func(st *journal.State) bool { return st.DeadFor != "" })
+	if n := w.carrier.messages(); len(n) != 0 {
+		t.Errorf("%d were told what nobody approved", len(n))
+	}
+}
+
+// An intent that was written while the broker was gone must not land late: B5. The bus keeps no buffer; here the fence.
+func TestAFencedEntryThatLostItsAnswerIsNotTakenForAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.open()
+	st, err := w.journal.Load(t.Context(), w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lossy := &losing{Appender: bus.Direct{Bus: w.bus, Stream: topology.StreamJournal}}
+	j := journal.New(w.bus, lossy, time.Now)
+	e := j.Entry()
+	e.Event = intent(2, 1, time.Now().Add(time.Minute), 0).GetEvent()
+	if err := j.Fence(t.Context(), w.key, st, e); err != nil {
+		t.Fatalf("own entry, answer lost: %v", err)
+	}
+	if lossy.lost != 1 || st.Attempt(0) != 1 {
+		t.Fatalf("lost %d answers, attempt %d", lossy.lost, st.Attempt(0))
+	}
+	stale, err := w.journal.Load(t.Context(), w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
+	e = j.Entry()
+	e.Event = intent(2, 2, time.Now().Add(time.Minute), 0).GetEvent()
+	if err := j.Fence(t.Context(), w.key, stale, e); !errors.Is(err, bus.ErrOvertaken) {
+		t.Fatalf("somebody else's entry: %v, want ErrOvertaken", err)
+	}
+}
+
+// losing stores the first message and loses its answer.
+type losing struct {
+	bus.Appender
+	lost int
+}
+
+func (l *losing) Append(ctx context.Context, m bus.Message) (uint64, error) {
+	seq, err := l.Appender.Append(ctx, m)
+	if err == nil && l.lost == 0 {
+		l.lost++
+		return 0, bus.ErrUnknownOutcome
+	}
+	return seq, err
+}

@@ -1,0 +1,82 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"candor/pkg/bus"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// spill keeps an entry that could not be appended before the process had to stop. It holds no personal data.
+//
+// A crash here loses the entry: its slots are intents without outcome, and the provider is asked.
+func (h *hand) spill(e *candorv1.JournalEntry) error {
+	data, err := proto.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode outcomes: %w", err)
+	}
+	if err := os.MkdirAll(h.cfg.SpillDir, 0o700); err != nil {
+		return fmt.Errorf("keep outcomes for the next start: %w", err)
+	}
+	path := filepath.Join(h.cfg.SpillDir, strconv.FormatUint(e.GetEntryId(), 36)+spillSuffix)
+	if err := writeSynced(path, append([]byte(h.key.Subject()+"\n"), data...)); err != nil {
+		return fmt.Errorf("keep outcomes for the next start: %w", err)
+	}
+	h.Log.Warn().Str("incident", h.key.Incident).Uint32("page", h.key.Page).Msg("outcomes kept in a file for the next start")
+	return nil
+}
+
+const spillSuffix = ".outcomes"
+
+func writeSynced(path string, data []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, werr := f.Write(data)
+	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// unspill appends what an earlier process kept. Facts may land twice: the fold takes them once.
+func (w *Worker) unspill(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(w.cfg.SpillDir, "*"+spillSuffix))
+	if err != nil || w.cfg.SpillDir == "" {
+		return nil
+	}
+	for _, path := range files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("outcomes of the last run: %w", err)
+		}
+		subject, data, ok := bytes.Cut(raw, []byte("\n"))
+		prefix := topology.JournalPrefix(w.cfg.Channel)
+		if !ok || !strings.HasPrefix(string(subject), prefix) {
+			continue // another channel's
+		}
+		if _, err := w.Bus.Append(ctx, topology.StreamJournal, bus.Message{Subject: string(subject), Data: data}); err != nil {
+			return fmt.Errorf("append outcomes of the last run: %w", err)
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("outcomes of the last run: %w", err)
+		}
+		w.Log.Info().Str("subject", string(subject)).Msg("outcomes of the last run appended")
+	}
+	return nil
+}

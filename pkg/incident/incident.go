@@ -1,0 +1,303 @@
+// Package incident folds what was decided about each breach.
+//
+// Everything that was decided lies on one subject, breach.<incident>, and every append is fenced by its last sequence:
+// an approval and a change of the draft cannot pass each other.
+//
+// In, out: stream BREACH.   Crash: an event is on disk when its append returns.
+package incident
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"candor/pkg/bus"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Incident is the fold of one incident's events. A value that was handed out is never changed.
+type Incident struct {
+	ID    string
+	State candorv1.IncidentState
+	// Seq is the sequence of the last event folded: what the next append expects.
+	Seq uint64
+	// Draft is the newest revision, Previous the one before it.
+	Draft    *candorv1.Drafted
+	Previous *candorv1.Drafted
+	// DraftedBy and ApprovedBy are the persons behind the tokens.
+	DraftedBy  string
+	ApprovedBy string
+	DraftedAt  time.Time
+	DeclaredAt time.Time
+	// Paused says which channels are paused; CHANNEL_UNSPECIFIED stands for all of them.
+	Paused map[candorv1.Channel]bool
+	// Reason of the last rejection, pause or abort.
+	Reason string
+	// Waves that were planned, by id.
+	Waves  map[string]*candorv1.WavePlanned
+	Sealed *candorv1.AllSealed
+}
+
+// PlanHash returns the hash of the newest revision, which an approval must name; nil without a draft.
+func (i *Incident) PlanHash() []byte { return i.Draft.GetPlanHash() }
+
+// Declared says whether two people stand behind the incident's texts.
+func (i *Incident) Declared() bool {
+	switch i.State {
+	case candorv1.IncidentState_INCIDENT_STATE_DECLARED, candorv1.IncidentState_INCIDENT_STATE_PAUSED:
+		return true
+	}
+	return false
+}
+
+// PausedFor says whether the channel is paused.
+func (i *Incident) PausedFor(ch candorv1.Channel) bool {
+	return i.Paused[candorv1.Channel_CHANNEL_UNSPECIFIED] || i.Paused[ch]
+}
+
+// Ended says whether nothing will ever be sent for the incident again.
+func (i *Incident) Ended() bool {
+	switch i.State {
+	case candorv1.IncidentState_INCIDENT_STATE_ABORTING, candorv1.IncidentState_INCIDENT_STATE_ABORTED,
+		candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
+		return true
+	}
+	return false
+}
+
+// with returns a copy with the event folded in.
+func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) {
+	n := *i
+	n.Seq = seq
+	at := e.GetOccurredAt().AsTime()
+	switch ev := e.GetEvent().(type) {
+	case *candorv1.BreachEvent_Drafted:
+		n.Previous, n.Draft = i.Draft, ev.Drafted
+		n.DraftedBy, n.DraftedAt, n.Reason = e.GetPerson(), at, ""
+		n.State = candorv1.IncidentState_INCIDENT_STATE_DRAFT
+	case *candorv1.BreachEvent_Rejected:
+		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_REJECTED, ev.Rejected.GetReason()
+	case *candorv1.BreachEvent_Approved:
+		n.State = candorv1.IncidentState_INCIDENT_STATE_DECLARED
+		n.ApprovedBy, n.DeclaredAt = e.GetPerson(), at
+	case *candorv1.BreachEvent_Paused:
+		n.Paused = maps.Clone(i.Paused)
+		if n.Paused == nil {
+			n.Paused = map[candorv1.Channel]bool{}
+		}
+		for _, ch := range channelsOrAll(ev.Paused.GetChannels()) {
+			n.Paused[ch] = true
+		}
+		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_PAUSED, ev.Paused.GetReason()
+	case *candorv1.BreachEvent_Resumed:
+		n.Paused = maps.Clone(i.Paused)
+		for _, ch := range channelsOrAll(ev.Resumed.GetChannels()) {
+			delete(n.Paused, ch)
+		}
+		if len(ev.Resumed.GetChannels()) == 0 {
+			n.Paused = nil
+		}
+		if len(n.Paused) == 0 {
+			n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_DECLARED, ""
+		}
+	case *candorv1.BreachEvent_WavePlanned:
+		n.Waves = maps.Clone(i.Waves)
+		if n.Waves == nil {
+			n.Waves = map[string]*candorv1.WavePlanned{}
+		}
+		n.Waves[ev.WavePlanned.GetWave()] = ev.WavePlanned
+	case *candorv1.BreachEvent_Aborted:
+		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_ABORTING, ev.Aborted.GetReason()
+	case *candorv1.BreachEvent_AllSealed:
+		n.State, n.Sealed = candorv1.IncidentState_INCIDENT_STATE_ABORTED, ev.AllSealed
+	case *candorv1.BreachEvent_Shredded:
+		n.State = candorv1.IncidentState_INCIDENT_STATE_SHREDDED
+	default:
+		return nil, fmt.Errorf("event %d of incident %s is of an unknown kind %T: a newer version wrote it; run that version", seq, i.ID, ev)
+	}
+	return &n, nil
+}
+
+func channelsOrAll(chs []candorv1.Channel) []candorv1.Channel {
+	if len(chs) == 0 {
+		return []candorv1.Channel{candorv1.Channel_CHANNEL_UNSPECIFIED}
+	}
+	return chs
+}
+
+// Hash is what an approval is bound to: everything that decides who is told what.
+func Hash(d *candorv1.Declaration) []byte {
+	h := sha256.New()
+	for _, part := range []string{"candor plan 1", d.GetIncident(), d.GetPlaybook(), d.GetFacts(), d.GetRosterDigest()} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	return h.Sum(nil)
+}
+
+// Proto returns the incident as the api shows it.
+func (i *Incident) Proto() *candorv1.Incident {
+	p := &candorv1.Incident{
+		Id: i.ID, State: i.State, Revision: i.Draft.GetRevision(), PlanHash: hex.EncodeToString(i.PlanHash()),
+		DeclaredBy: i.DraftedBy, ApprovedBy: i.ApprovedBy, Plan: i.Draft.GetPlan(), Reason: i.Reason, Sequence: i.Seq,
+	}
+	for _, ch := range slices.Sorted(maps.Keys(i.Paused)) {
+		p.PausedChannels = append(p.PausedChannels, ch)
+	}
+	if !i.DraftedAt.IsZero() {
+		p.DraftedAt = timestamppb.New(i.DraftedAt)
+	}
+	if !i.DeclaredAt.IsZero() {
+		p.DeclaredAt = timestamppb.New(i.DeclaredAt)
+	}
+	return p
+}
+
+// Actor is who stands behind an event.
+type Actor struct {
+	// Token id, and the person or machine that holds it.
+	Token, Person string
+}
+
+// Service is the actor of what Candor's own services append.
+func Service(name string) Actor { return Actor{Token: "service", Person: name} }
+
+// Log reads and appends the events of incidents.
+type Log struct {
+	bus *bus.Bus
+	now func() time.Time
+}
+
+// NewLog returns a Log over b.
+func NewLog(b *bus.Bus, now func() time.Time) *Log { return &Log{bus: b, now: now} }
+
+// ErrUnknown is an incident that was never drafted.
+var ErrUnknown = errors.New("unknown incident")
+
+// Load folds one incident as it is now, read at the stream's leader. ErrUnknown if there is none.
+func (l *Log) Load(ctx context.Context, id string) (*Incident, error) {
+	f := &fold{inc: &Incident{ID: id}}
+	if err := l.bus.CatchUp(ctx, topology.StreamBreach, topology.Breach(id), f); err != nil {
+		return nil, err
+	}
+	if f.inc.Seq == 0 {
+		return f.inc, ErrUnknown
+	}
+	return f.inc, nil
+}
+
+// Append appends one event if nobody appended since inc was read, and returns the incident with it folded in.
+// With bus.ErrOvertaken it returns the incident as somebody else left it.
+//
+// A crash here leaves either nothing or the event; whoever asked finds out by asking again, which changes nothing twice.
+func (l *Log) Append(ctx context.Context, inc *Incident, by Actor, e *candorv1.BreachEvent) (*Incident, error) {
+	e.EventId, e.OccurredAt, e.Incident = eventID(), timestamppb.New(l.now()), inc.ID
+	e.Actor, e.Person = by.Token, by.Person
+	data, err := proto.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode event of incident %s: %w", inc.ID, err)
+	}
+	f := &fold{inc: inc}
+	mine := func(m bus.Stored) bool {
+		other := &candorv1.BreachEvent{}
+		return proto.Unmarshal(m.Data, other) == nil && other.GetEventId() == e.GetEventId()
+	}
+	out := bus.Direct{Bus: l.bus, Stream: topology.StreamBreach}
+	m := bus.Message{Subject: topology.Breach(inc.ID), Data: data}
+	if err := l.bus.AppendFenced(ctx, out, topology.StreamBreach, m, f, mine); err != nil {
+		return f.inc, err
+	}
+	return f.inc, nil
+}
+
+// Republish tells everybody else of a fact: once per sequence, however often it is called.
+func (l *Log) Republish(ctx context.Context, fact string, inc *Incident) error {
+	subject := topology.BreachFact(fact, inc.ID)
+	data, err := proto.Marshal(inc.Proto())
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", subject, err)
+	}
+	last, err := l.bus.Last(ctx, topology.StreamBreach, subject)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return fmt.Errorf("read %s: %w", subject, err)
+	}
+	known := &candorv1.Incident{}
+	if err == nil && proto.Unmarshal(last.Data, known) == nil && known.GetSequence() >= inc.Seq {
+		return nil
+	}
+	if _, err := l.bus.Append(ctx, topology.StreamBreach, bus.Message{Subject: subject, Data: data, Expect: bus.Seq(last.Seq)}); err != nil {
+		var wrong *bus.WrongSequenceError
+		if errors.As(err, &wrong) {
+			return nil // another one told it at the same moment
+		}
+		return fmt.Errorf("publish %s: %w", subject, err)
+	}
+	return nil
+}
+
+func eventID() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the program instead
+	return binary.LittleEndian.Uint64(b[:]) | 1
+}
+
+type fold struct{ inc *Incident }
+
+func (f *fold) LastSeq() uint64 { return f.inc.Seq }
+
+func (f *fold) Fold(m bus.Stored) error {
+	e := &candorv1.BreachEvent{}
+	if err := proto.Unmarshal(m.Data, e); err != nil {
+		return fmt.Errorf("event %d is damaged: %w", m.Seq, err)
+	}
+	n, err := f.inc.with(m.Seq, e)
+	if err != nil {
+		return err
+	}
+	f.inc = n
+	return nil
+}
+
+// PauseAll pauses every incident that may send, and returns how many that were.
+func (l *Log) PauseAll(ctx context.Context, reason string) (int, error) {
+	subjects, err := l.bus.CountSubjects(ctx, topology.StreamBreach, topology.BreachAll)
+	if err != nil {
+		return 0, fmt.Errorf("list incidents: %w", err)
+	}
+	n := 0
+	for subject := range subjects {
+		id, ok := topology.ParseBreach(subject)
+		if !ok {
+			continue
+		}
+		inc, err := l.Load(ctx, id)
+		if err != nil {
+			return n, err
+		}
+		for inc.Declared() && !inc.PausedFor(candorv1.Channel_CHANNEL_UNSPECIFIED) {
+			e := &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Paused{Paused: &candorv1.Paused{Reason: reason}}}
+			next, err := l.Append(ctx, inc, Service("broker"), e)
+			if err != nil && !errors.Is(err, bus.ErrOvertaken) {
+				return n, err
+			}
+			if err == nil {
+				n++
+			}
+			inc = next
+		}
+	}
+	return n, nil
+}

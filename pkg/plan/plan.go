@@ -1,0 +1,224 @@
+// Package plan says, before anything is sent, who will be told what, when, and at what price; what speaks against it; what
+// two people would read; and what changed since they last looked.
+//
+// In: playbook, facts, the customers page by page, a clock.   Out: a Plan, its text, masked messages.   Crash: nothing to
+// lose, it only reads.
+package plan
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"candor/pkg/notice"
+	"candor/pkg/playbook"
+	"candor/pkg/roster"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Input is what a plan is made from, besides the customers.
+type Input struct {
+	Incident string
+	// Revision of the draft, 0 for a plan made from files; Hash is what an approval of it would name.
+	Revision uint32
+	Hash     []byte
+	Playbook *playbook.Playbook
+	Facts    *playbook.Facts
+	// Webhook says that lost answers of large e-mail requests can be found out from the provider's events.
+	Webhook bool
+	Now     time.Time
+}
+
+// Load reads one page; it is called on any goroutine.
+type Load func(context.Context) (*roster.Page, error)
+
+// Make plans over the pages of a roster.
+func Make(ctx context.Context, in Input, m *candorv1.RosterManifest, pages iter.Seq2[Load, error]) (*candorv1.Plan, error) {
+	k, err := Start(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	for load, err := range pages {
+		if err == nil {
+			err = k.Load(load)
+		}
+		if err != nil {
+			_, _ = k.Plan(m, nil) // ends its goroutines
+			return nil, err
+		}
+	}
+	return k.Plan(m, nil)
+}
+
+// Maker counts customers on all cores. It is a roster.Sink, so that a file is planned while it is read.
+type Maker struct {
+	in    Input
+	waves []*wave
+	group *errgroup.Group
+	ctx   context.Context //nolint:containedctx // ends its goroutines, which live until Plan
+	loads chan Load
+
+	mu      sync.Mutex // guards what follows, which the goroutines hand over at their end
+	total   *counts
+	samples map[string]*roster.Page // by language, that of the lowest number
+}
+
+// Start compiles every text of the playbook and begins to count; its error joins all mistakes. Plan must follow.
+func Start(ctx context.Context, in Input) (*Maker, error) {
+	waves, err := compile(in)
+	if err != nil {
+		return nil, err
+	}
+	k := &Maker{in: in, waves: waves, loads: make(chan Load), samples: map[string]*roster.Page{}}
+	k.group, k.ctx = errgroup.WithContext(ctx)
+	k.total = newCounts(waves)
+	for range runtime.GOMAXPROCS(0) {
+		k.group.Go(k.count)
+	}
+	return k, nil
+}
+
+// Page counts one page; it must not be changed any more.
+func (k *Maker) Page(_ context.Context, p *roster.Page) error {
+	return k.Load(func(context.Context) (*roster.Page, error) { return p, nil })
+}
+
+// Load counts a page that one of the Maker's goroutines reads.
+func (k *Maker) Load(load Load) error {
+	select {
+	case k.loads <- load:
+		return nil
+	case <-k.ctx.Done():
+		return context.Cause(k.ctx)
+	}
+}
+
+func (k *Maker) count() error {
+	c := newCounts(k.waves)
+	for {
+		select {
+		case <-k.ctx.Done():
+			return context.Cause(k.ctx)
+		case load, more := <-k.loads:
+			if !more {
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				k.total.add(c)
+				return nil
+			}
+			p, err := load(k.ctx)
+			if err != nil {
+				return err
+			}
+			if err := c.page(k.in.Playbook, p); err != nil {
+				return fmt.Errorf("plan page %d: %w", p.Number, err)
+			}
+			k.sample(p)
+		}
+	}
+}
+
+// sample keeps a page of each language, for previews.
+func (k *Maker) sample(p *roster.Page) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := k.samples[p.Language]; s == nil || p.Number < s.Number {
+		k.samples[p.Language] = p
+	}
+}
+
+// Plan ends the counting and says what it comes to; blockers are what the import found. It is called once.
+func (k *Maker) Plan(m *candorv1.RosterManifest, blockers []roster.Finding) (*candorv1.Plan, error) {
+	close(k.loads)
+	if err := k.group.Wait(); err != nil {
+		return nil, err
+	}
+	p := &candorv1.Plan{
+		Incident: k.in.Incident, Revision: k.in.Revision, PlanHash: hex.EncodeToString(k.in.Hash),
+		RosterDigest: m.GetDigest(), MadeAt: timestamppb.New(k.in.Now),
+		People: &candorv1.People{
+			Rows: m.GetRows(), Customers: m.GetCustomers(), Merged: m.GetMerged(), Rejected: m.GetRejected(),
+			Reachable: k.total.reachable,
+		},
+	}
+	f := &findings{plan: p}
+	for i, w := range k.waves {
+		p.Waves = append(p.Waves, k.wavePlan(w, k.total.waves[i], f))
+	}
+	for _, b := range blockers {
+		f.block(b.Code, fileWords(b), b.Remedy)
+	}
+	f.people(k.in, m, k.total)
+	f.sort()
+	return p, nil
+}
+
+// Preview renders n masked messages for customers that were counted; it is called after Plan.
+func (k *Maker) Preview(n int) ([]*candorv1.PreviewMessage, error) {
+	return preview(k.in, k.waves[0], n, slices.Collect(maps.Values(k.samples)))
+}
+
+// wave is a wave with its compiled texts.
+type wave struct {
+	name     string
+	playbook *playbook.Wave
+	channels []*channel
+	first    bool
+	// open says that the audience can be told before anything was sent.
+	open bool
+}
+
+// channel is one channel of a wave.
+type channel struct {
+	channel candorv1.Channel
+	terms   *playbook.Terms
+	texts   map[string]*notice.Text // by offered language
+}
+
+// firstWave is the one that follows an approval at once.
+const firstWave = "w0"
+
+// compile makes the texts as they would read today.
+func compile(in Input) ([]*wave, error) {
+	pb := in.Playbook
+	var waves []*wave
+	var errs []error
+	for name, w := range pb.Waves {
+		wv := &wave{name: name, playbook: w, first: name == firstWave, open: len(w.Audience.Channels()) == 0}
+		if w.Channels.SMS != nil {
+			wv.channels = append(wv.channels, &channel{channel: candorv1.Channel_CHANNEL_SMS, terms: &w.Channels.SMS.Terms})
+		}
+		if w.Channels.Email != nil {
+			wv.channels = append(wv.channels, &channel{channel: candorv1.Channel_CHANNEL_EMAIL, terms: &w.Channels.Email.Terms})
+		}
+		for _, ch := range wv.channels {
+			ch.texts = map[string]*notice.Text{}
+			for _, language := range pb.Languages.Offered {
+				t, err := notice.Compile(pb, in.Facts, name, ch.channel, language)
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				ch.texts[language] = t.Dated(in.Now)
+			}
+		}
+		waves = append(waves, wv)
+	}
+	if len(errs) > 0 {
+		return nil, joinMistakes(errs)
+	}
+	slices.SortFunc(waves, func(a, b *wave) int { return compareWaves(a.name, b.name) })
+	if len(waves) == 0 || !waves[0].first {
+		return nil, fmt.Errorf("the playbook has no wave %s: it is the first notice", firstWave)
+	}
+	return waves, nil
+}

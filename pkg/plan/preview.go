@@ -1,0 +1,79 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"candor/pkg/notice"
+	"candor/pkg/roster"
+	"candor/pkg/segment"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Preview renders n messages of the first wave for customers of the pages, with the personal parts masked: one of each
+// channel and language before a second one of any.
+func Preview(in Input, n int, pages []*roster.Page) ([]*candorv1.PreviewMessage, error) {
+	waves, err := compile(in)
+	if err != nil {
+		return nil, err
+	}
+	return preview(in, waves[0], n, pages)
+}
+
+func preview(in Input, w *wave, n int, pages []*roster.Page) ([]*candorv1.PreviewMessage, error) {
+	pages = slices.SortedFunc(slices.Values(pages), func(a, b *roster.Page) int { return cmp.Compare(a.Number, b.Number) })
+	var list []*candorv1.PreviewMessage
+	rounds := 0
+	for _, p := range pages {
+		rounds = max(rounds, len(p.Customers))
+	}
+	for round := range rounds {
+		for _, ch := range w.channels {
+			for _, p := range pages {
+				c := customerAt(p, w, ch.channel, round)
+				if c == nil {
+					continue
+				}
+				if len(list) == n {
+					return list, nil
+				}
+				m, err := message(ch.channel, ch.texts[in.Playbook.Languages.Language(p.Language)], c)
+				if err != nil {
+					return nil, fmt.Errorf("preview of customer %s: %w", c.Ref, err)
+				}
+				list = append(list, m)
+			}
+		}
+	}
+	return list, nil
+}
+
+// message is what a customer would read. Its length is the real one's: the mask hides names, not what they cost.
+func message(ch candorv1.Channel, t *notice.Text, c *roster.Customer) (*candorv1.PreviewMessage, error) {
+	m := &candorv1.PreviewMessage{CustomerRef: c.Ref, Channel: ch, Language: t.Language()}
+	masked := notice.Mask(c)
+	if ch == candorv1.Channel_CHANNEL_SMS {
+		info := segment.Count(t.SMS(c))
+		m.Text, m.Segments, m.Encoding = t.SMS(masked), uint32(info.Segments), info.Encoding.String()
+		return m, nil
+	}
+	var err error
+	m.Subject, m.Text, _, err = t.RenderEmail(masked)
+	return m, err
+}
+
+// customerAt returns the page's nth customer who is told on the channel, or nil.
+func customerAt(p *roster.Page, w *wave, ch candorv1.Channel, nth int) *roster.Customer {
+	for i := range p.Customers {
+		c := &p.Customers[i]
+		if ok, _ := c.Usable(ch); !ok || w.open && !w.playbook.Audience.Match(c, nil) {
+			continue
+		}
+		if nth == 0 {
+			return c
+		}
+		nth--
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+// Package suppression remembers who must not be written to, without remembering who they are.
+//
+// In: KV SUPPRESSIONS, watched into memory.   Out: Has, asked before each request; Add.   Crash: an opt-out is kept once Add has
+// returned; the memory is filled again at start.
+//
+// A key is the first half of HMAC-SHA256 under the installation's suppression key, of the channel and the address. Whoever has the
+// bucket without the key cannot try out numbers on it.
+package suppression
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	candorv1 "candor/proto/candor/v1"
+)
+
+const (
+	keyBytes = 16
+	shards   = 64 // so that lookups by many workers do not queue behind one lock
+)
+
+// KV is the bucket SUPPRESSIONS, a bus.KV.
+type KV interface {
+	Put(ctx context.Context, key string, value []byte) (rev uint64, err error)
+	Watch(ctx context.Context, fn func(key string, value []byte, deleted bool) error, caughtUp func()) error
+}
+
+// Address is a pii.Phone in E.164 form or a pii.Email.
+type Address interface{ Reveal() string }
+
+// Set is the opt-outs; it is safe for use by many goroutines.
+type Set struct {
+	kv     KV
+	macs   sync.Pool
+	ready  chan struct{}
+	count  atomic.Int64
+	shards [shards]shard // by a key's first byte
+}
+
+type shard struct {
+	mu   sync.RWMutex
+	keys map[[keyBytes]byte]struct{}
+}
+
+// New returns the set over the bucket; it is empty until Run has filled it.
+func New(kv KV, key []byte) *Set {
+	s := &Set{kv: kv, ready: make(chan struct{})}
+	s.macs.New = func() any { return &mac{h: hmac.New(sha256.New, key)} }
+	for i := range s.shards {
+		s.shards[i].keys = map[[keyBytes]byte]struct{}{}
+	}
+	return s
+}
+
+// Run keeps the set as the bucket is, until ctx ends.
+func (s *Set) Run(ctx context.Context) error {
+	var once sync.Once
+	err := s.kv.Watch(ctx, func(key string, _ []byte, deleted bool) error {
+		var k [keyBytes]byte
+		if n, err := hex.Decode(k[:], []byte(key[:min(len(key), 2*keyBytes)])); err != nil || n != keyBytes || len(key) != 2*keyBytes {
+			return fmt.Errorf("bucket SUPPRESSIONS holds a key that is not ours, delete it: %q", key)
+		}
+		s.set(k, !deleted)
+		return nil
+	}, func() { once.Do(func() { close(s.ready) }) })
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("watch suppressions: %w", err)
+	}
+	return nil
+}
+
+// Ready is closed once the set holds all that the bucket held at the start. Send nothing before.
+func (s *Set) Ready() <-chan struct{} { return s.ready }
+
+// Len returns how many opt-outs there are.
+func (s *Set) Len() int { return int(s.count.Load()) }
+
+// Has reports whether the owner of the address must not be written to on the channel.
+func (s *Set) Has(channel candorv1.Channel, a Address) bool {
+	k := s.key(channel, a)
+	sh := &s.shards[k[0]%shards]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	_, ok := sh.keys[k]
+	return ok
+}
+
+// Add records an opt-out with a short reason that names nobody, such as STOP; it is in force here when Add returns, elsewhere a moment
+// later.
+func (s *Set) Add(ctx context.Context, channel candorv1.Channel, a Address, reason string) error {
+	k := s.key(channel, a)
+	if _, err := s.kv.Put(ctx, hex.EncodeToString(k[:]), []byte(reason)); err != nil {
+		return fmt.Errorf("record opt-out: %w", err)
+	}
+	s.set(k, true)
+	return nil
+}
+
+func (s *Set) set(k [keyBytes]byte, in bool) {
+	sh := &s.shards[k[0]%shards]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	before := len(sh.keys)
+	if in {
+		sh.keys[k] = struct{}{}
+	} else {
+		delete(sh.keys, k)
+	}
+	s.count.Add(int64(len(sh.keys) - before))
+}
+
+// mac is one HMAC, kept because making one costs more than using it.
+type mac struct {
+	h   hash.Hash
+	buf []byte
+	sum [sha256.Size]byte
+}
+
+func (s *Set) key(channel candorv1.Channel, a Address) (k [keyBytes]byte) {
+	m := s.macs.Get().(*mac)
+	defer s.macs.Put(m)
+	switch channel {
+	case candorv1.Channel_CHANNEL_SMS:
+		m.buf = append(append(m.buf[:0], "sms:"...), a.Reveal()...)
+	case candorv1.Channel_CHANNEL_CALL:
+		m.buf = append(append(m.buf[:0], "call:"...), a.Reveal()...)
+	case candorv1.Channel_CHANNEL_EMAIL:
+		// Mailboxes that differ only in case are one in practice, and asking one of them to stop is meant for both.
+		m.buf = append(append(m.buf[:0], "email:"...), strings.ToLower(a.Reveal())...)
+	default:
+		m.buf = append(append(m.buf[:0], channel.String()+":"...), a.Reveal()...)
+	}
+	m.h.Reset()
+	_, _ = m.h.Write(m.buf) // a hash never fails
+	clear(m.buf)
+	copy(k[:], m.h.Sum(m.sum[:0]))
+	return k
+}

@@ -1,0 +1,159 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"candor/pkg/bus"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Target is a service that a process can be.
+type Target struct {
+	Name   string
+	Does   string   // one line
+	Reads  []string // streams and buckets
+	Takes  []string // durable consumers, as stream/consumer
+	Serves []string // requests
+	Writes []string // subjects, and requests to others
+	admin  bool     // may configure the broker, purge and delete
+}
+
+// Targets lists every target, in the order in which a notice meets them.
+func Targets() []Target {
+	declared := StreamBreach + "/" + ConsumerDeclared
+	return []Target{
+		{
+			Name: "api", Does: "owns incidents, rosters, approval and tokens; what the command line talks to",
+			Reads: []string{
+				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamTimetable,
+				BucketTokens, BucketSuppressions, BucketLimits,
+			},
+			Serves: []string{Declare, "ask.api.>"},
+			Writes: []string{
+				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", "ask.>",
+				bucket(BucketTokens), bucket(BucketSuppressions),
+			},
+			admin: true,
+		},
+		{
+			Name: "planner", Does: "turns waves into orders and puts back what is missing",
+			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamTimetable, BucketSuppressions},
+			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamTimetable + "/" + ConsumerDue},
+			Serves: []string{"ask.planner.>"},
+			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", "timetable.>", "ask.>"},
+			admin:  true,
+		},
+		worker(candorv1.Channel_CHANNEL_SMS, "sends text messages"),
+		worker(candorv1.Channel_CHANNEL_EMAIL, "sends e-mail"),
+		{
+			Name: "ledger", Does: "knows where every notice stands",
+			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts},
+			Serves: []string{"ask.ledger.>"},
+			Writes: []string{"ask.>"},
+		},
+		{Name: "sandbox", Does: "plays the providers: sends nothing, shows every inbox; only when named"},
+		{Name: "nats", Does: "the broker for other processes, with an fsync before every acknowledgement"},
+	}
+}
+
+func worker(ch candorv1.Channel, does string) Target {
+	name := ChannelToken(ch)
+	t := Target{
+		Name: name, Does: does,
+		Reads:  []string{StreamBreach, StreamRoster, StreamJournal, BucketSuppressions, BucketLimits},
+		Serves: []string{"ask." + name + ".>"},
+		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits), "ask.>"},
+	}
+	for _, lane := range Lanes {
+		t.Takes = append(t.Takes, StreamOrders+"/"+OrderConsumer(ch, lane))
+	}
+	return t
+}
+
+// Declarer is the NATS user of a machine that may do one thing: declare. It is no target.
+const Declarer = "declarer"
+
+// Permissions returns what the NATS user of a target may publish and subscribe to; its replies arrive under
+// _INBOX.<target>, so that nobody reads another's answers. The target nats needs none: it is the server.
+func Permissions(target string) (publish, subscribe []string) {
+	subscribe = []string{"_INBOX." + target + ".>"}
+	if target == Declarer {
+		return []string{Declare}, subscribe
+	}
+	i := slices.IndexFunc(Targets(), func(t Target) bool { return t.Name == target })
+	if i < 0 {
+		return nil, nil
+	}
+	t := Targets()[i]
+	if t.Reads == nil {
+		return nil, nil
+	}
+	publish = append(publish, t.Writes...)
+	publish = append(publish, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.*")
+	for _, s := range t.Reads {
+		if isBucket(s) {
+			s = "KV_" + s
+		}
+		publish = append(publish,
+			"$JS.API.STREAM.MSG.GET."+s, "$JS.API.DIRECT.GET."+s+".>",
+			"$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.INFO."+s+".*", "$JS.API.CONSUMER.MSG.NEXT."+s+".*")
+	}
+	for _, c := range t.Takes {
+		stream, name, _ := strings.Cut(c, "/")
+		publish = append(publish,
+			"$JS.API.CONSUMER.INFO."+stream+"."+name, "$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, "$JS.ACK."+stream+"."+name+".>")
+	}
+	if t.admin {
+		publish = append(publish, "$JS.API.>")
+	}
+	return publish, append(subscribe, t.Serves...)
+}
+
+func bucket(name string) string { return "$KV." + name + ".>" }
+
+func isBucket(name string) bool {
+	return slices.ContainsFunc(buckets(), func(b bus.BucketSpec) bool { return b.Name == name })
+}
+
+// Markdown prints the table for the docs.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| stream | subjects | kind | holds |\n|---|---|---|---|\n")
+	for _, s := range streams() {
+		kind := "kept"
+		switch {
+		case s.WorkQueue:
+			kind = "work queue, schedules"
+		case s.WriteOnce:
+			kind = "write-once"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", s.Name, code(s.Subjects), kind, s.Description)
+	}
+	b.WriteString("\n| bucket | storage | holds |\n|---|---|---|\n")
+	for _, k := range buckets() {
+		storage := "file"
+		if k.Memory {
+			storage = "memory"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", k.Name, storage, k.Description)
+	}
+	b.WriteString("\n| consumer | stream | takes |\n|---|---|---|\n")
+	for _, c := range consumers() {
+		fmt.Fprintf(&b, "| %s | %s | `%s` |\n", c.Name, c.Stream, c.Filter)
+	}
+	b.WriteString("\n| target | does | reads | takes | answers | writes |\n|---|---|---|---|---|---|\n")
+	for _, t := range Targets() {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", t.Name, t.Does, strings.Join(t.Reads, ", "), code(t.Takes), code(t.Serves), code(t.Writes))
+	}
+	return b.String()
+}
+
+func code(ss []string) string {
+	q := make([]string, len(ss))
+	for i, s := range ss {
+		q[i] = "`" + s + "`"
+	}
+	return strings.Join(q, ", ")
+}

@@ -1,0 +1,134 @@
+// Package topology is the one table of streams, subjects, consumers, buckets and services: the broker is configured from
+// it, permissions are generated from it and the docs are printed from it.
+//
+// The events of an incident lie on breach.incident.<id>, facts for everybody else on breach.<fact>.<id>: three tokens each,
+// so that the stream BREACH (breach.*.*) does not take in the request breach.declare and answer it with an
+// acknowledgement of its own.
+//
+// In, out: the broker's configuration.   Crash: Apply is repeated at the next start and changes nothing twice.
+package topology
+
+import (
+	"time"
+
+	"candor/pkg/bus"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Streams.
+const (
+	StreamBreach    = "BREACH"
+	StreamRoster    = "ROSTER"
+	StreamOrders    = "ORDERS"
+	StreamJournal   = "JOURNAL"
+	StreamReceipts  = "RECEIPTS"
+	StreamCalls     = "CALLS"
+	StreamTimetable = "TIMETABLE"
+)
+
+// Buckets.
+const (
+	BucketTokens       = "TOKENS"
+	BucketSuppressions = "SUPPRESSIONS"
+	BucketLimits       = "LIMITS"
+)
+
+// Lanes of a channel: follow-ups never stand before a first notice.
+const (
+	LaneFirst = "first"
+	LaneNext  = "next"
+)
+
+// Lanes lists the lanes in the order in which they matter.
+var Lanes = [...]string{LaneFirst, LaneNext}
+
+// Facts that the api republishes when they have happened.
+const (
+	FactDeclared = "declared"
+	FactPaused   = "paused"
+	FactResumed  = "resumed"
+	FactUpdated  = "updated"
+	FactClosed   = "closed"
+	FactAborted  = "aborted"
+)
+
+// Durable consumers of the planner.
+const (
+	ConsumerDeclared = "planner-declared"
+	ConsumerResumed  = "planner-resumed"
+	ConsumerAborted  = "planner-aborted"
+	ConsumerDue      = "planner-due"
+)
+
+const (
+	// AckWait is how long a worker may go without progress before its order is given to another one.
+	AckWait = 30 * time.Second
+	// MaxAckPending is how many orders of one lane may be in hand, over all workers.
+	MaxAckPending = 256
+)
+
+func streams() []bus.StreamSpec {
+	return []bus.StreamSpec{
+		{
+			Name: StreamBreach, Subjects: []string{BreachAll}, Kept: true,
+			Description: "incidents: every event, fenced, and the facts republished from them",
+		},
+		{
+			Name: StreamJournal, Subjects: []string{"journal.*.*.*.*"}, Kept: true,
+			Description: "per page, wave and channel: opened, intents, outcomes, sealed; no personal data",
+		},
+		{
+			Name: StreamRoster, Subjects: []string{"roster.*.*"}, WriteOnce: true, Direct: true,
+			Description: "sealed pages of customers: the only place with personal data, encrypted; purged when shredded",
+		},
+		{
+			Name: StreamOrders, Subjects: []string{"order.*.*.*.*.*", "later.*.*.*.*.*"}, WorkQueue: true, Schedules: true,
+			Description: "orders to work off a page; later holds one until its hour",
+		},
+		{
+			Name: StreamReceipts, Subjects: []string{"receipt.*.*.*.*"}, Kept: true,
+			Description: "what providers say afterwards, batched",
+		},
+		{
+			Name: StreamCalls, Subjects: []string{"call.>"}, Kept: true,
+			Description: "events of the call queue: queued, leased, renewed, completed, expired",
+		},
+		{
+			Name: StreamTimetable, Subjects: []string{"timetable.*.*", "due.*.*"}, WorkQueue: true, Schedules: true,
+			Description: "one schedule for the next follow-up, and the follow-ups that are due",
+		},
+	}
+}
+
+func buckets() []bus.BucketSpec {
+	return []bus.BucketSpec{
+		{Name: BucketTokens, Description: "access tokens, hashed"},
+		{Name: BucketSuppressions, Description: "opt-outs by keyed hash"},
+		{Name: BucketLimits, Description: "next free instant per sender; lost at a restart, which costs a short burst", Memory: true},
+	}
+}
+
+// queueChannels have orders; calls are leased by dialers instead.
+func queueChannels() []candorv1.Channel {
+	return []candorv1.Channel{candorv1.Channel_CHANNEL_SMS, candorv1.Channel_CHANNEL_EMAIL}
+}
+
+func consumers() []bus.ConsumerSpec {
+	out := []bus.ConsumerSpec{
+		{Stream: StreamBreach, Name: ConsumerDeclared, Filter: BreachFact(FactDeclared, "*")},
+		{Stream: StreamBreach, Name: ConsumerResumed, Filter: BreachFact(FactResumed, "*")},
+		{Stream: StreamBreach, Name: ConsumerAborted, Filter: BreachFact(FactAborted, "*")},
+		{Stream: StreamTimetable, Name: ConsumerDue, Filter: Due("*", "*")},
+	}
+	for _, ch := range queueChannels() {
+		for _, lane := range Lanes {
+			out = append(out, bus.ConsumerSpec{
+				Stream: StreamOrders, Name: OrderConsumer(ch, lane), Filter: "order." + ChannelToken(ch) + "." + lane + ".>",
+			})
+		}
+	}
+	for i := range out {
+		out[i].AckWait, out[i].MaxAckPending = AckWait, MaxAckPending
+	}
+	return out
+}

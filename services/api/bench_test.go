@@ -1,0 +1,53 @@
+package api_test
+
+import (
+	"bytes"
+	"testing"
+
+	"candor/pkg/roster"
+	"candor/pkg/token"
+)
+
+// BenchmarkUpload puts a roster on the disk, with an fsync before every acknowledgement; BenchmarkImport is what of that
+// is reading the file.
+func BenchmarkUpload(b *testing.B) {
+	const n = 200_000
+	h := newHouseWith(b, true)
+	bearer := h.token("Dana", token.Commander)
+	file := rows(n)
+	for i := 0; b.Loop(); i++ {
+		if status, body := h.put(bearer, "bench-"+string(rune('a'+i%26))+string(rune('a'+i/26)), nil, bytes.NewReader(file)); status != 200 {
+			b.Fatalf("%d %s", status, body)
+		}
+	}
+	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+func BenchmarkImport(b *testing.B) {
+	const n = 200_000
+	file := rows(n)
+	for b.Loop() {
+		if _, err := roster.Import(b.Context(), bytes.NewReader(file), roster.Options{}, roster.Discard()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkApprove is what stands between a person's yes and the planner's hearing of it, at 280,000 customers.
+func BenchmarkApprove(b *testing.B) {
+	h := newHouseWith(b, true)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	file := rows(280_000)
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		id := "bench-" + string(rune('a'+i%26)) + string(rune('a'+i/26))
+		d := h.declaration(dana, id)
+		d.RosterDigest = h.upload(dana.bearer, id, nil, file).Digest
+		hash := h.declare(dana, d).GetIncident().GetPlanHash()
+		b.StartTimer()
+		if _, err := h.approve(erin, id, hash); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

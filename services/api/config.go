@@ -1,0 +1,33 @@
+package api
+
+import (
+	"errors"
+	"time"
+)
+
+// Config says how the api behaves.
+type Config struct {
+	// SealTimeout is how long an abort waits for all journals to be sealed before it asks to be called again.
+	SealTimeout time.Duration `yaml:"seal_timeout"`
+	// WatchEvery is how often a watcher's status is looked up.
+	WatchEvery time.Duration `yaml:"watch_every"`
+	// Webhook says that a provider's event webhook is set up, so that lost answers of large e-mail requests can be found out.
+	Webhook bool `yaml:"-"`
+}
+
+// DefaultConfig returns the settings that fit everybody.
+func DefaultConfig() Config {
+	return Config{SealTimeout: 5 * time.Minute, WatchEvery: 250 * time.Millisecond}
+}
+
+// Validate says what is wrong with the settings, all at once.
+func (c Config) Validate() error {
+	var errs []error
+	if c.SealTimeout <= 0 {
+		errs = append(errs, errors.New("seal_timeout must be positive, such as 5m"))
+	}
+	if c.WatchEvery < 10*time.Millisecond {
+		errs = append(errs, errors.New("watch_every must be 10ms or more, such as 250ms"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,339 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"candor/pkg/bus"
+	"candor/pkg/dispatch"
+	"candor/pkg/httpd"
+	"candor/pkg/incident"
+	"candor/pkg/journal"
+	"candor/pkg/natsd"
+	"candor/pkg/notice"
+	"candor/pkg/noticeid"
+	"candor/pkg/pagestore"
+	"candor/pkg/ratelimit"
+	"candor/pkg/run"
+	"candor/pkg/suppression"
+	"candor/pkg/topology"
+	"candor/pkg/vault"
+	"candor/services/email"
+	"candor/services/email/sendgrid"
+	"candor/services/ledger"
+	"candor/services/planner"
+	"candor/services/sandbox"
+	"candor/services/sms"
+	"candor/services/sms/twilio"
+)
+
+// stopWithin bounds an orderly stop.
+const stopWithin = 30 * time.Second
+
+// App is the services of one process. Built means ready.
+type App struct {
+	cfg     Config
+	targets []string
+	log     zerolog.Logger
+	now     func() time.Time
+	mono    func() time.Duration
+	group   *run.Group
+	closers []func(context.Context) error
+
+	server  *natsd.Server
+	bus     *bus.Bus
+	vault   *vault.Vault
+	http    *httpd.Server
+	sandbox *sandbox.Sandbox
+	// booted is when this process got hold of the data folder; zero where the broker runs elsewhere.
+	booted time.Time
+
+	incidents  *incident.Registry
+	journal    *journal.Journal
+	pages      *pagestore.Store
+	texts      *notice.Library
+	suppressed *suppression.Set
+	limiter    *ratelimit.Limiter
+}
+
+// New builds the targets. Everything that can fail at start fails here.
+func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) (_ *App, err error) {
+	if err := cfg.Validate(targets); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	a := &App{
+		cfg: cfg, targets: targets, log: log, now: time.Now, mono: func() time.Duration { return time.Since(start) },
+		group: run.NewGroup(stopWithin, log),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if a.has("sandbox") {
+		if err := a.addSandbox(); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Equal(targets, []string{"sandbox"}) {
+		return a, nil
+	}
+	if err := a.connect(ctx); err != nil {
+		return nil, err
+	}
+	if slices.Equal(targets, []string{"nats"}) {
+		a.group.Add("nats", run.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }))
+		return a, nil
+	}
+	if err := a.openVault(); err != nil {
+		return nil, err
+	}
+	if err := a.addShared(ctx); err != nil {
+		return nil, err
+	}
+	for _, t := range []struct {
+		name string
+		add  func(context.Context) error
+	}{{"ledger", a.addLedger}, {"planner", a.addPlanner}, {"sms", a.addSMS}, {"email", a.addEmail}, {"api", a.addAPI}} {
+		if a.has(t.name) {
+			if err := t.add(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return a, nil
+}
+
+func (a *App) has(target string) bool { return slices.Contains(a.targets, target) }
+
+// Run runs the services until ctx ends or one of them fails, and then closes what New opened.
+func (a *App) Run(ctx context.Context) error {
+	return errors.Join(a.group.Run(ctx), a.Close(context.WithoutCancel(ctx)))
+}
+
+// Close closes what New opened, last first. Run does it; it is for an App that is never run.
+func (a *App) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	var errs []error
+	for _, c := range slices.Backward(a.closers) {
+		errs = append(errs, c(ctx))
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// APIURL is where the command line reaches this process; empty without the api.
+func (a *App) APIURL() string {
+	if a.http == nil {
+		return ""
+	}
+	return a.http.URL()
+}
+
+// Sandbox is the sandbox of this process, nil without one.
+func (a *App) Sandbox() *sandbox.Sandbox { return a.sandbox }
+
+// NATSURL is where other processes reach the broker of this one; empty if it does not listen.
+func (a *App) NATSURL() string {
+	if a.server == nil {
+		return ""
+	}
+	return a.server.ClientURL()
+}
+
+func (a *App) addSandbox() error {
+	s, err := sandbox.New(a.cfg.Sandbox, a.log)
+	if err != nil {
+		return err
+	}
+	a.sandbox = s
+	a.group.Add("sandbox", s)
+	// Whoever names the sandbox and no other server means the sandbox.
+	if tw := &a.cfg.Providers.Twilio; tw.AccountSID == "" {
+		tw.BaseURL, tw.CallbackURL = s.URL(), s.URL()+"/callbacks"
+		tw.AccountSID, tw.Secret = a.cfg.Sandbox.Twilio.AccountSID, a.cfg.Sandbox.Twilio.AuthToken
+	}
+	if sg := &a.cfg.Providers.SendGrid; sg.APIKey == "" {
+		sg.BaseURL, sg.APIKey = s.URL(), a.cfg.Sandbox.SendGrid.APIKey
+	}
+	return nil
+}
+
+func (a *App) openVault() error {
+	v, err := vault.Open(a.cfg.Keys, a.log)
+	a.vault = v
+	return err
+}
+
+// connect opens the broker, inside this process or elsewhere.
+func (a *App) connect(ctx context.Context) error {
+	bcfg := bus.Config{URL: a.cfg.NATS.URL, Name: a.user()}
+	if a.cfg.NATS.URL != "" {
+		bcfg.NKeySeedFile = seedFile(a.cfg.Keys, a.user())
+	} else {
+		if err := a.openBroker(ctx); err != nil {
+			return err
+		}
+		bcfg.Server = a.server
+	}
+	b, err := bus.Connect(ctx, bcfg, a.log)
+	if err != nil {
+		return err
+	}
+	a.bus = b
+	a.closers = append(a.closers, b.Close)
+	if a.server == nil && !a.has("api") {
+		return nil // whoever runs the api keeps the streams in shape
+	}
+	if err := topology.Apply(ctx, b, topology.Options{}); err != nil {
+		return err
+	}
+	return a.pauseAfterDamage(ctx)
+}
+
+// user is the NATS user of this process: the target's own, or that of the api, which may do everything, for several.
+func (a *App) user() string {
+	if len(a.targets) == 1 {
+		return a.targets[0]
+	}
+	return "api"
+}
+
+func (a *App) openBroker(ctx context.Context) error {
+	cfg := natsd.Config{
+		Dir: filepath.Join(a.cfg.Data, "nats"), Witness: filepath.Join(a.cfg.Keys, "witness.json"),
+		Listen: a.cfg.NATS.Listen, FreeSpaceMark: a.cfg.NATS.FreeSpaceMark,
+	}
+	if cfg.Listen != "" {
+		users, err := natsUsers(a.cfg.Keys)
+		if err != nil {
+			return err
+		}
+		cfg.Users = users
+	}
+	if err := os.MkdirAll(a.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	s, err := natsd.Open(ctx, cfg, a.log)
+	if err != nil {
+		return err
+	}
+	a.server, a.booted = s, a.now()
+	a.closers = append(a.closers, s.Close)
+	return nil
+}
+
+// addShared adds what several targets use.
+func (a *App) addShared(ctx context.Context) error {
+	a.incidents = incident.NewRegistry(a.bus)
+	a.group.Add("incidents", a.incidents)
+	committer := bus.NewCommitter(a.bus, topology.StreamJournal, bus.CommitterOptions{})
+	a.group.Add("journal", committer)
+	a.journal = journal.New(a.bus, committer, a.now)
+	a.pages = pagestore.New(a.bus, a.vault)
+	a.texts = notice.NewLibrary()
+	if !a.has("sms") && !a.has("email") {
+		return nil
+	}
+	kv, err := a.bus.KV(ctx, topology.BucketSuppressions)
+	if err != nil {
+		return fmt.Errorf("suppressions: %w", err)
+	}
+	a.suppressed = suppression.New(kv, a.vault.SuppressionKey())
+	a.group.Add("suppressions", a.suppressed)
+	limits, err := a.bus.KV(ctx, topology.BucketLimits)
+	if err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	a.limiter = ratelimit.New(limits, a.now, a.log)
+	return nil
+}
+
+func (a *App) addLedger(context.Context) error {
+	l, err := ledger.New(a.cfg.Ledger, a.bus, a.incidents, a.log)
+	if err != nil {
+		return err
+	}
+	a.group.Add("ledger", l)
+	return nil
+}
+
+func (a *App) addPlanner(context.Context) error {
+	a.group.Add("planner", planner.New(a.bus, a.pages, a.texts, a.now, a.log))
+	return nil
+}
+
+func (a *App) addSMS(context.Context) error {
+	cfg, tw := a.cfg.SMS, a.cfg.Providers.Twilio
+	tw.HTTP.MaxInFlight, tw.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
+	p, err := twilio.New(tw, a.now)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
+	return a.addWorker("sms", cfg.Config, sms.New(cfg, p, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.now))
+}
+
+func (a *App) addEmail(context.Context) error {
+	cfg, sg := a.cfg.Email, a.cfg.Providers.SendGrid
+	sg.HTTP.MaxInFlight, sg.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
+	p, err := sendgrid.New(sg, a.now)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
+	return a.addWorker("email", cfg.Config, email.New(cfg, p, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.now))
+}
+
+func (a *App) addWorker(name string, cfg dispatch.Config, c dispatch.Courier) error {
+	cfg.SpillDir = filepath.Join(a.cfg.Data, "spill")
+	d := dispatch.Deps{
+		Bus: a.bus, Journal: a.journal, Incidents: a.incidents, Pages: a.pages, Limiter: a.limiter, Courier: c,
+		WorkerID: dispatch.NewWorkerID(), Booted: a.booted, Now: a.now, Mono: a.mono, Log: a.log,
+	}
+	if a.server != nil {
+		d.BootID, d.SpaceLow = a.server.BootID(), a.server.SpaceLow
+	}
+	w, err := dispatch.New(cfg, d)
+	if err != nil {
+		return err
+	}
+	a.group.Add(name, run.Func(func(ctx context.Context) error {
+		// Somebody who said STOP yesterday is not told before that is known here.
+		select {
+		case <-a.suppressed.Ready():
+			return w.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}))
+	return nil
+}
+
+// pauseAfterDamage pauses every incident if the broker came back with less than it had acknowledged: a journal that
+// lost its tail would have people told twice.
+//
+// A crash here pauses some; the damage is found again at the next start, until all are paused.
+func (a *App) pauseAfterDamage(ctx context.Context) error {
+	if a.server == nil || len(a.server.Damage()) == 0 {
+		return nil
+	}
+	for _, line := range a.server.Damage() {
+		a.log.Error().Str("damage", line).Msg("the data folder came back with less than it had acknowledged")
+	}
+	n, err := incident.NewLog(a.bus, a.now).PauseAll(ctx, "the data folder came back with less than it had acknowledged; see the log, and ask the providers before you resume")
+	if err != nil {
+		return fmt.Errorf("pause every incident after damage: %w", err)
+	}
+	a.log.Error().Int("incidents", n).Msg("every incident is paused: nobody is told until a person resumes")
+	return a.server.SettleDamage()
+}

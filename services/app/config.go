@@ -1,0 +1,147 @@
+// Package app wires services together: it is the only place that knows all of them.
+//
+// In: the settings and the targets that the command line names   Out: running services
+// Crash: holds nothing; what was opened last is closed first.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"candor/pkg/config"
+	"candor/pkg/httpd"
+	"candor/pkg/topology"
+	"candor/services/api"
+	"candor/services/email"
+	"candor/services/email/sendgrid"
+	"candor/services/ledger"
+	"candor/services/sandbox"
+	"candor/services/sms"
+	"candor/services/sms/twilio"
+)
+
+// Config is candor.yaml.
+type Config struct {
+	// Data is the folder of the broker; Keys that of the keys, which must lie elsewhere than backups of Data.
+	Data string `yaml:"data"`
+	Keys string `yaml:"keys"`
+	// FirstAdmin stands for the first admin's token, as candor init wrote it.
+	FirstAdmin string         `yaml:"first_admin"`
+	NATS       NATS           `yaml:"nats"`
+	HTTP       httpd.Config   `yaml:"http"`
+	API        api.Config     `yaml:"api"`
+	Ledger     ledger.Config  `yaml:"ledger"`
+	SMS        sms.Config     `yaml:"sms"`
+	Email      email.Config   `yaml:"email"`
+	Providers  Providers      `yaml:"providers"`
+	Sandbox    sandbox.Config `yaml:"sandbox"`
+}
+
+// NATS says where the broker is.
+type NATS struct {
+	// URL of brokers that run elsewhere; empty runs one inside this process.
+	URL string `yaml:"url"`
+	// Listen is where the broker inside this process takes other processes; empty for none.
+	Listen string `yaml:"listen"`
+	// FreeSpaceMark in bytes: below it nothing new is sent. 0 takes the larger of 1 GB and 5 % of the disk.
+	FreeSpaceMark uint64 `yaml:"free_space_mark"`
+}
+
+// Providers are the accounts that messages go through.
+type Providers struct {
+	Twilio   twilio.Config   `yaml:"twilio"`
+	SendGrid sendgrid.Config `yaml:"sendgrid"`
+}
+
+// DefaultConfig returns the settings of one process on one machine, without any account.
+func DefaultConfig() Config {
+	c := Config{
+		Data: "candor-data", Keys: "candor-keys",
+		HTTP: httpd.DefaultConfig(), API: api.DefaultConfig(), Ledger: ledger.DefaultConfig(), SMS: sms.DefaultConfig(), Email: email.DefaultConfig(),
+		Providers: Providers{Twilio: twilio.DefaultConfig(), SendGrid: sendgrid.DefaultConfig()},
+		Sandbox:   sandbox.DefaultConfig(),
+	}
+	c.HTTP.Addr = "127.0.0.1:8420"
+	c.Sandbox.Listen = "127.0.0.1:8421"
+	c.Providers.SendGrid.BatchSize = sendgrid.MaxBatch // the playbook decides, up to what the provider takes
+	return c
+}
+
+// Load reads candor.yaml. Paths in it are relative to the file.
+func Load(path string) (Config, error) {
+	c := DefaultConfig()
+	if err := config.Load(path, &c); err != nil {
+		return Config{}, err
+	}
+	dir := filepath.Dir(path)
+	for _, p := range []*string{&c.Data, &c.Keys} {
+		if !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return c, nil
+}
+
+// All are the targets that candor serve runs when none is named: everything but the sandbox.
+func All() []string {
+	var names []string
+	for _, t := range topology.Targets() {
+		if t.Name != "sandbox" && t.Name != "nats" {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// ParseTargets reads a list such as sms,email or all,sandbox.
+func ParseTargets(list string) ([]string, error) {
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		if name == "all" {
+			names = append(names, All()...)
+			continue
+		}
+		known := slices.ContainsFunc(topology.Targets(), func(t topology.Target) bool { return t.Name == name })
+		if !known {
+			return nil, fmt.Errorf("unknown target %q: candor targets lists them", name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Validate says what is wrong with the settings for the targets, all at once.
+func (c Config) Validate(targets []string) error {
+	var errs []error
+	check := func(section string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", section, err))
+		}
+	}
+	has := func(t string) bool { return slices.Contains(targets, t) }
+	if has("sms") {
+		check("sms", c.SMS.Validate())
+	}
+	if has("email") {
+		check("email", c.Email.Validate())
+	}
+	if has("sandbox") {
+		check("sandbox", c.Sandbox.Validate())
+	}
+	if has("api") {
+		check("api", c.API.Validate())
+		check("http", c.HTTP.Validate())
+	}
+	if has("nats") && c.NATS.URL != "" {
+		errs = append(errs, errors.New("nats.url is set, but the target nats is a broker itself: leave one of them out"))
+	}
+	if has("nats") && c.NATS.Listen == "" {
+		errs = append(errs, errors.New("the target nats needs nats.listen, such as 0.0.0.0:4222"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,184 @@
+// Package bench plays incidents through Candor's own doors and counts afterwards who was told: demonstrations, chaos
+// runs and measurements.
+//
+// In: an address and an admin's token   Out: verdicts and figures
+// Crash: holds nothing; what it starts, it stops.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"candor/pkg/config"
+	"candor/pkg/rpc/candorv1connect"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Driver is a commander and an approver who use the api as people do.
+type Driver struct {
+	url       string
+	http      *http.Client
+	commander string
+	approver  string
+}
+
+// NewDriver makes tokens for a commander and an approver, with the admin's.
+func NewDriver(ctx context.Context, apiURL string, admin config.Secret) (*Driver, error) {
+	d := &Driver{url: apiURL, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
+	tokens := candorv1connect.NewTokenServiceClient(d.http, apiURL, bearer(admin.Reveal()))
+	for _, who := range []struct {
+		name string
+		role candorv1.Role
+		into *string
+	}{{"commander", candorv1.Role_ROLE_COMMANDER, &d.commander}, {"approver", candorv1.Role_ROLE_APPROVER, &d.approver}} {
+		res, err := tokens.CreateToken(ctx, connect.NewRequest(&candorv1.CreateTokenRequest{Name: who.name, Roles: []candorv1.Role{who.role}}))
+		if err != nil {
+			return nil, fmt.Errorf("token for the %s: %w", who.name, err)
+		}
+		*who.into = res.Msg.GetSecret()
+	}
+	return d, nil
+}
+
+// Close closes the idle connections.
+func (d *Driver) Close() { d.http.CloseIdleConnections() }
+
+// bearer puts a token on every request.
+func bearer(token string) connect.ClientOption {
+	return connect.WithInterceptors(bearerInterceptor(token))
+}
+
+type bearerInterceptor string
+
+func (b bearerInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		r.Header().Set("Authorization", "Bearer "+string(b))
+		return next(ctx, r)
+	}
+}
+
+func (b bearerInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		conn.RequestHeader().Set("Authorization", "Bearer "+string(b))
+		return conn
+	}
+}
+
+func (b bearerInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+func (d *Driver) incidents(token string) candorv1connect.IncidentServiceClient {
+	return candorv1connect.NewIncidentServiceClient(d.http, d.url, bearer(token))
+}
+
+func (d *Driver) ledger() candorv1connect.LedgerServiceClient {
+	return candorv1connect.NewLedgerServiceClient(d.http, d.url, bearer(d.commander))
+}
+
+// Upload streams a roster and returns its digest.
+func (d *Driver) Upload(ctx context.Context, incident string, roster io.Reader, options url.Values) (digest string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, d.url+"/v1/incidents/"+incident+"/roster?"+options.Encode(), roster)
+	if err != nil {
+		return "", fmt.Errorf("upload: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+d.commander)
+	res, err := d.http.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("upload: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }() // only read from
+	var answer struct {
+		Digest, Code, Message string
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return "", fmt.Errorf("upload: %s: %w", res.Status, err)
+	}
+	if res.StatusCode/100 != 2 {
+		return "", fmt.Errorf("upload: %s: %s", answer.Code, answer.Message)
+	}
+	return answer.Digest, nil
+}
+
+// Declare makes a draft and returns the hash to be approved.
+func (d *Driver) Declare(ctx context.Context, decl *candorv1.Declaration) (*candorv1.Incident, error) {
+	res, err := d.incidents(d.commander).Declare(ctx, connect.NewRequest(&candorv1.DeclareRequest{Declaration: decl}))
+	if err != nil {
+		return nil, fmt.Errorf("declare: %w", err)
+	}
+	return res.Msg.GetIncident(), nil
+}
+
+// Approve approves the hash, as the second person.
+func (d *Driver) Approve(ctx context.Context, incident, hash string) error {
+	_, err := d.incidents(d.approver).Approve(ctx, connect.NewRequest(&candorv1.ApproveRequest{Incident: incident, PlanHash: hash}))
+	if err != nil {
+		return fmt.Errorf("approve: %w", err)
+	}
+	return nil
+}
+
+// Status asks where the incident stands.
+func (d *Driver) Status(ctx context.Context, incident string) (*candorv1.Status, error) {
+	res, err := d.ledger().GetStatus(ctx, connect.NewRequest(&candorv1.GetStatusRequest{Incident: incident}))
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	return res.Msg.GetStatus(), nil
+}
+
+// Await asks for the status until done says so, calling seen with each. An api that is away for a while is waited for.
+func (d *Driver) Await(ctx context.Context, incident string, seen func(*candorv1.Status) (done bool)) (*candorv1.Status, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st, err := d.Status(ctx, incident)
+		switch {
+		case err == nil && seen(st):
+			return st, nil
+		case ctx.Err() != nil:
+			return st, errors.Join(ctx.Err(), err)
+		case err != nil && connect.CodeOf(err) != connect.CodeUnavailable:
+			return st, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return st, ctx.Err()
+		}
+	}
+}
+
+// Resting says whether nothing more will happen to the incident by itself: every customer on file has a notice on every
+// channel, and every notice is settled or kept for a person.
+func Resting(st *candorv1.Status) bool {
+	if len(st.GetWaves()) == 0 || st.GetFoldedTo() != st.GetJournalLast() {
+		return false
+	}
+	kept := uint64(0)
+	for _, w := range st.GetWaves() {
+		if len(w.GetChannels()) == 0 {
+			return false
+		}
+		for _, c := range w.GetChannels() {
+			s := c.GetStates()
+			if c.GetPlannedTotal() < st.GetPeople().GetOnFile() || s["planned"]+s["waiting"]+s["intended"] > 0 {
+				return false
+			}
+			if c.GetChannel() == candorv1.Channel_CHANNEL_SMS && s["uncertain"] > 0 {
+				return false
+			}
+			kept += s["uncertain"]
+		}
+	}
+	return st.GetComplete() || kept > 0
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"candor/pkg/plan"
+	candorv1 "candor/proto/candor/v1"
+)
+
+var planHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func approveCommand(c *cli) *cobra.Command {
+	var yes, asJSON bool
+	var hash string
+	cmd := &cobra.Command{
+		Use: "approve ID", GroupID: groupTell, Args: id,
+		Short: "Approve a draft, as the second person: people are told",
+		Long: `Shows what a draft would do: the texts as customers would read them, masked; how
+many are told, how and when; limits and cost; what changed since the revision
+before; and the hash of all this. Then it asks. With your yes the incident is
+declared, and the first messages leave at once, as far as quiet hours allow.
+
+Your approval is bound to the hash: if somebody changes the draft while you
+read, it is refused, and you read again. Nobody approves their own draft.
+
+A message that was sent cannot be taken back. candor pause and candor abort stop
+what was not sent yet.
+
+In a script there is nobody to ask: pass --yes, and --hash with the hash that a
+person has seen.`,
+		Example: `  candor approve breach-2026-11 --token-file ben.token
+  candor approve breach-2026-11 --yes --hash 4f0c…`,
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not show and ask; --hash says what is approved")
+	cmd.Flags().StringVar(&hash, "hash", "", "`HASH` of the plan that is approved, and no other")
+	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case yes && hash == "":
+			return usageError(cmd, "--yes needs --hash: name the plan that a person has seen")
+		case hash != "" && !planHash.MatchString(hash):
+			return usageError(cmd, "--hash %s: give all 64 digits of the plan hash", hash)
+		}
+		s, err := c.connect(cmd, to)
+		if err != nil {
+			return err
+		}
+		if !yes {
+			if err := c.mustAsk(cmd, "--yes and --hash HASH"); err != nil {
+				return err
+			}
+			if hash, err = c.readAndAsk(cmd, s, args[0], hash); err != nil {
+				return err
+			}
+		}
+		resp, err := s.Approve(cmd.Context(), connect.NewRequest(&candorv1.ApproveRequest{Incident: args[0], PlanHash: hash}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return c.proto(resp.Msg.GetIncident())
+		}
+		inc := resp.Msg.GetIncident()
+		c.out.printf("\n%s %s is declared: people are being told.\nWhat next:\n  candor watch %s\n", c.out.paint(green, "✓"), inc.GetId(), inc.GetId())
+		return nil
+	}
+	return cmd
+}
+
+// readAndAsk shows a draft and returns its hash if the answer is yes.
+func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (string, error) {
+	resp, err := s.GetIncident(cmd.Context(), connect.NewRequest(&candorv1.GetIncidentRequest{Incident: name}))
+	if err != nil {
+		return "", err
+	}
+	inc := resp.Msg.GetIncident()
+	switch {
+	case inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
+		return "", refusal(fmt.Sprintf("incident %s is %s: only a draft can be approved", name, stateWord(inc.GetState())), "candor status "+name+" shows where it stands")
+	case wanted != "" && wanted != inc.GetPlanHash():
+		return "", refusal("the draft has another hash: "+inc.GetPlanHash(), "somebody changed it since; read it, and approve that")
+	}
+	messages, err := s.preview(cmd.Context(), name, textsOf(inc.GetPlan()))
+	if err != nil {
+		return "", err
+	}
+	if err := c.draft(inc, messages); err != nil {
+		return "", err
+	}
+	if blockers := inc.GetPlan().GetBlockers(); len(blockers) > 0 {
+		return "", refusal("this draft cannot be approved before "+plural(uint64(len(blockers)), "thing is", "things are")+" mended", "the declarer mends what is listed above, and declares again")
+	}
+	question := fmt.Sprintf("Tell %s? A sent message cannot be taken back. Type yes to approve, anything else to leave:",
+		plural(inc.GetPlan().GetPeople().GetReachable(), "customer", "customers"))
+	return inc.GetPlanHash(), c.ask(question, "yes")
+}
+
+// textsOf is how many different texts the first wave has, so that a preview shows each.
+func textsOf(p *candorv1.Plan) int {
+	n := 0
+	if waves := p.GetWaves(); len(waves) > 0 {
+		for _, ch := range waves[0].GetChannels() {
+			n += len(ch.GetTexts())
+		}
+	}
+	return min(max(n, 1), 50)
+}
+
+// draft shows all that an approval covers.
+func (c *cli) draft(inc *candorv1.Incident, messages []*candorv1.PreviewMessage) error {
+	c.out.printf("%s, declared by %s\n", c.out.paint(bold, fmt.Sprintf("Draft %d of %s", inc.GetRevision(), inc.GetId())), inc.GetDeclaredBy())
+	c.messages(messages)
+	c.out.line()
+	if err := plan.Text(c.out, inc.GetPlan(), c.zone); err != nil {
+		return err
+	}
+	if len(inc.GetChanges()) > 0 {
+		c.out.printf("\n%s\n", c.out.paint(bold, fmt.Sprintf("What changed since revision %d", inc.GetRevision()-1)))
+		for _, change := range inc.GetChanges() {
+			c.out.line("  - " + wrap(change, helpWidth, "    "))
+		}
+	}
+	return nil
+}
+
+func rejectCommand(c *cli) *cobra.Command {
+	var reason string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "reject ID", GroupID: groupTell, Args: id,
+		Short: "Send a draft back to whoever declared it",
+		Long: `Voids a draft until it is declared again. The reason is kept, and shown to
+everybody who looks at the incident: say what is to be mended, and write no
+customer's name, number or address into it.
+
+What was declared already cannot be rejected: candor abort stops it.`,
+		Example: `  candor reject breach-2026-11 --reason "the Spanish text names the wrong phone number"`,
+	}
+	reasonFlag(cmd, &reason)
+	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if strings.TrimSpace(reason) == "" {
+			return usageError(cmd, "why? --reason says what is to be mended")
+		}
+		s, err := c.connect(cmd, to)
+		if err != nil {
+			return err
+		}
+		resp, err := s.Reject(cmd.Context(), connect.NewRequest(&candorv1.RejectRequest{Incident: args[0], Reason: reason}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return c.proto(resp.Msg.GetIncident())
+		}
+		c.out.printf("Draft %d of %s is rejected. What next: whoever declared it mends it, and declares it again.\n", resp.Msg.GetIncident().GetRevision(), args[0])
+		return nil
+	}
+	return cmd
+}
+
+func reasonFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "reason", "", "`WHY`, for everybody who looks at the incident")
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	candorv1 "candor/proto/candor/v1"
+)
+
+// lastWord is how long a provider may take to report what became of a message.
+const lastWord = 72 * time.Hour
+
+const barWidth = 24
+
+func statusCommand(c *cli) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status ID", GroupID: groupWatch, Args: id,
+		Short: "Show who was told and who was not",
+		Long: `Shows people first: how many are on file, how many were told on at least one
+channel, how many were not and why, and how many rows of the file are nobody's
+notices. Then every wave by channel: where each message stands, and for what
+reason. Then what is still open.
+
+accepted   the provider has taken it; whether it arrived is not known
+delivered  the provider reports that it arrived; nobody can say that it was read
+uncertain  it may have been sent: the answer was lost
+
+Ends with exit code 0 if the incident is complete, and 3 if it is not.`,
+		Example: `  candor status breach-2026-11
+  candor status breach-2026-11 --json | jq .people`,
+	}
+	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := c.connect(cmd, to)
+		if err != nil {
+			return err
+		}
+		status, err := s.status(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = c.proto(status)
+		} else {
+			err = c.status(cmd.Context(), s, status)
+		}
+		if err == nil && !status.GetComplete() {
+			return &failure{code: exitIncomplete}
+		}
+		return err
+	}
+	return cmd
+}
+
+func (s *client) status(ctx context.Context, name string) (*candorv1.Status, error) {
+	resp, err := s.GetStatus(ctx, connect.NewRequest(&candorv1.GetStatusRequest{Incident: name}))
+	if err != nil {
+		return nil, err
+	}
+	return resp.Msg.GetStatus(), nil
+}
+
+func (c *cli) status(ctx context.Context, s *client, st *candorv1.Status) error {
+	resp, err := s.GetIncident(ctx, connect.NewRequest(&candorv1.GetIncidentRequest{Incident: st.GetIncident()}))
+	if err != nil {
+		return err
+	}
+	c.statusHead(resp.Msg.GetIncident(), st)
+	c.people(st.GetPeople())
+	for _, w := range st.GetWaves() {
+		for _, ch := range w.GetChannels() {
+			c.funnel(w.GetWave(), ch)
+		}
+	}
+	c.verdict(st)
+	return nil
+}
+
+func (c *cli) statusHead(inc *candorv1.Incident, st *candorv1.Status) {
+	w := c.out
+	state := stateWord(inc.GetState())
+	if inc.GetState() == candorv1.IncidentState_INCIDENT_STATE_PAUSED {
+		state += " (" + channelWords(inc.GetPausedChannels()) + ")"
+	}
+	w.printf("%s  %s", w.paint(bold, inc.GetId()), w.paint(stateColour(inc.GetState()), state))
+	if inc.GetDeclaredAt() != nil {
+		w.printf(" by %s and %s, %s", inc.GetDeclaredBy(), inc.GetApprovedBy(), c.clock(inc.GetDeclaredAt()))
+	}
+	w.line()
+	if inc.GetReason() != "" {
+		w.line("why: " + quoted(inc.GetReason())[0])
+	}
+	w.line(w.paint(faint, "as of "+c.clock(st.GetAsOf())))
+}
+
+// people come first: an incident is about them, not about messages.
+func (c *cli) people(p *candorv1.PeopleStatus) {
+	w := c.out
+	w.printf("\n%s\n", w.paint(bold, "People"))
+	rows := [][]cell{
+		{text("on file"), count(p.GetOnFile())},
+		{text("told"), count(p.GetTold()), right(percent(p.GetTold(), p.GetOnFile())), tinted(green, textBar(p.GetTold(), p.GetOnFile(), barWidth))},
+		{text("unreached"), count(p.GetUnreached()), right(percent(p.GetUnreached(), p.GetOnFile()))},
+	}
+	for _, reason := range byCount(p.GetUnreachedReasons()) {
+		state, why, _ := strings.Cut(reason, ":")
+		words := stateWords(state)
+		if why != "" {
+			words += ": " + plain(why)
+		}
+		rows = append(rows, []cell{tinted(faint, "  "+words), {text: number(p.GetUnreachedReasons()[reason]), colour: faint, right: true}})
+	}
+	if n := p.GetRejectedRows(); n > 0 {
+		rows = append(rows, []cell{text("rejected rows"), count(n), right(""), tinted(yellow, "in the file, and in nobody's notices")})
+	}
+	w.table("  ", rows)
+}
+
+// noticeStates in the order of a funnel, the best first.
+func noticeStates() []candorv1.NoticeState {
+	return []candorv1.NoticeState{
+		candorv1.NoticeState_NOTICE_STATE_DELIVERED, candorv1.NoticeState_NOTICE_STATE_ACCEPTED,
+		candorv1.NoticeState_NOTICE_STATE_UNCERTAIN, candorv1.NoticeState_NOTICE_STATE_INTENDED,
+		candorv1.NoticeState_NOTICE_STATE_WAITING, candorv1.NoticeState_NOTICE_STATE_PLANNED,
+		candorv1.NoticeState_NOTICE_STATE_SUPPRESSED, candorv1.NoticeState_NOTICE_STATE_FAILED, candorv1.NoticeState_NOTICE_STATE_EXPIRED,
+	}
+}
+
+func noticeColour(s candorv1.NoticeState) string {
+	switch s {
+	case candorv1.NoticeState_NOTICE_STATE_DELIVERED:
+		return green
+	case candorv1.NoticeState_NOTICE_STATE_ACCEPTED:
+		return blue
+	case candorv1.NoticeState_NOTICE_STATE_UNCERTAIN:
+		return yellow
+	case candorv1.NoticeState_NOTICE_STATE_FAILED, candorv1.NoticeState_NOTICE_STATE_EXPIRED:
+		return red
+	}
+	return ""
+}
+
+// stateWords is a notice's state as a person reads it.
+func stateWords(state string) string {
+	switch state {
+	case "planned":
+		return "not begun"
+	case "intended":
+		return "being sent"
+	case "suppressed":
+		return "not sent"
+	}
+	return plain(state)
+}
+
+func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
+	w := c.out
+	head := fmt.Sprintf("Wave %s, %s", wave, channelWord(ch.GetChannel()))
+	w.printf("\n%s  %s", w.paint(bold, head), plural(ch.GetPlannedTotal(), "notice", "notices"))
+	if ch.GetSettled() {
+		w.printf(", %s", w.paint(green, "settled"))
+	} else if ch.GetRatePerSec() > 0 {
+		w.printf(", %s", pace(ch))
+	}
+	w.line()
+	var rows [][]cell
+	for _, state := range noticeStates() {
+		n := ch.GetStates()[noticeWord(state)]
+		if n == 0 {
+			continue
+		}
+		rows = append(rows, []cell{
+			tinted(noticeColour(state), noticeWord(state)), count(n), right(percent(n, ch.GetPlannedTotal())),
+			tinted(noticeColour(state), textBar(n, ch.GetPlannedTotal(), barWidth)),
+		})
+		for _, r := range ch.GetReasons() {
+			if r.GetState() == state {
+				rows = append(rows, []cell{tinted(faint, "  "+plain(r.GetReason())), {text: number(r.GetCount()), colour: faint, right: true}})
+			}
+		}
+	}
+	w.table("  ", rows)
+}
+
+// verdict says whether it is over, and if not, what is missing.
+func (c *cli) verdict(st *candorv1.Status) {
+	w := c.out
+	if n := st.GetDuplicates(); n > 0 {
+		w.printf("\n%s\n", w.paint(red, plural(n, "notice was", "notices were")+" accepted twice: this must never happen, report it"))
+	}
+	if !st.GetComplete() {
+		w.printf("\n%s\n", w.paint(yellow, "Not complete:"))
+		for _, o := range st.GetOpen() {
+			w.line("  - " + wrap(o, helpWidth, "    "))
+		}
+		return
+	}
+	w.printf("\n%s", w.paint(green, "✓ Complete"))
+	if until, pending := provisional(st); pending {
+		w.printf(", provisionally: until %s a provider may still report that a message did not arrive", until.In(c.zone).Format("2 Jan 2006 15:04"))
+	}
+	w.line(".")
+}
+
+// provisional says until when what was accepted may still turn out undelivered.
+func provisional(st *candorv1.Status) (until time.Time, pending bool) {
+	for _, wave := range st.GetWaves() {
+		for _, ch := range wave.GetChannels() {
+			if ch.GetStates()["accepted"] == 0 || ch.GetLastAcceptedAt() == nil {
+				continue
+			}
+			if t := ch.GetLastAcceptedAt().AsTime().Add(lastWord); t.After(until) {
+				until = t
+			}
+		}
+	}
+	return until, until.After(st.GetAsOf().AsTime())
+}
+
+// openStates are those after which something must still happen.
+func openStates() []candorv1.NoticeState {
+	return []candorv1.NoticeState{
+		candorv1.NoticeState_NOTICE_STATE_PLANNED, candorv1.NoticeState_NOTICE_STATE_WAITING,
+		candorv1.NoticeState_NOTICE_STATE_INTENDED, candorv1.NoticeState_NOTICE_STATE_UNCERTAIN,
+	}
+}
+
+// openNotices is how many notices of a channel are not settled.
+func openNotices(ch *candorv1.ChannelStatus) (n uint64) {
+	for _, s := range openStates() {
+		n += ch.GetStates()[noticeWord(s)]
+	}
+	return n
+}
+
+// pace is how fast a channel goes, and how long it will take like that.
+func pace(ch *candorv1.ChannelStatus) string {
+	open := openNotices(ch)
+	rate := ch.GetRatePerSec()
+	switch {
+	case open == 0:
+		return "done"
+	case rate > 0:
+		moving := open - ch.GetStates()["uncertain"]
+		per := number(uint64(rate + 0.5))
+		if rate < 10 {
+			per = fmt.Sprintf("%.1f", rate)
+		}
+		if moving == 0 {
+			return per + "/s"
+		}
+		return fmt.Sprintf("%s/s, %s left", per, span(time.Duration(float64(moving)/rate*float64(time.Second))))
+	}
+	still := slices.MaxFunc(openStates(), func(a, b candorv1.NoticeState) int {
+		x, y := ch.GetStates()[noticeWord(a)], ch.GetStates()[noticeWord(b)]
+		return int(min(max(int64(x)-int64(y), -1), 1)) //nolint:gosec // counts of notices
+	})
+	return noticeWord(still)
+}

@@ -1,0 +1,33 @@
+package email
+
+import (
+	"errors"
+	"fmt"
+
+	"candor/pkg/dispatch"
+	"candor/services/email/sendgrid"
+)
+
+// Config says how e-mails are sent.
+type Config struct {
+	dispatch.Config `yaml:",inline"`
+	// InFlight is how many requests are under way at once.
+	InFlight int             `yaml:"in_flight"`
+	SendGrid sendgrid.Config `yaml:"-"`
+}
+
+// DefaultConfig returns settings for a provider that takes a thousand recipients in a request.
+func DefaultConfig() Config {
+	c := Config{Config: dispatch.DefaultConfig(channel), InFlight: 16, SendGrid: sendgrid.DefaultConfig()}
+	c.Provider, c.StrideSlots = "sendgrid", 1000
+	return c
+}
+
+// Validate says what is wrong with the settings, all at once.
+func (c Config) Validate() error {
+	err := c.Config.Validate()
+	if c.InFlight < 1 || c.InFlight > 4096 {
+		err = errors.Join(err, fmt.Errorf("in_flight is %d: set 1 to 4096", c.InFlight))
+	}
+	return err
+}

@@ -1,0 +1,194 @@
+// Package email tells customers by e-mail.
+//
+// In:  order.email.>   Out: journal.email.>, later.email.>, the provider
+// Crash: as package dispatch says; an e-mail that may have been sent is kept as uncertain, since there is nobody to ask.
+package email
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"candor/pkg/dispatch"
+	"candor/pkg/notice"
+	"candor/pkg/noticeid"
+	"candor/pkg/playbook"
+	"candor/pkg/provider"
+	"candor/pkg/roster"
+	"candor/pkg/suppression"
+	candorv1 "candor/proto/candor/v1"
+)
+
+const channel = candorv1.Channel_CHANNEL_EMAIL
+
+// Suppressions says who has opted out.
+type Suppressions interface {
+	Has(ch candorv1.Channel, a suppression.Address) bool
+}
+
+// Sender is the courier of e-mails.
+type Sender struct {
+	provider provider.EmailSender
+	texts    *notice.Library
+	stopped  Suppressions
+	ids      *noticeid.Codec
+	now      func() time.Time
+	slots    chan struct{}
+}
+
+// New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
+func New(cfg Config, p provider.EmailSender, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
+	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, slots: make(chan struct{}, cfg.InFlight)}
+}
+
+// Ready prepares a page.
+func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
+	set, err := s.texts.Set(p.Incident.PlanHash(), p.Incident.Draft.GetDeclaration())
+	if err != nil {
+		return nil, err
+	}
+	text, err := set.Text(p.Key.Wave, channel, p.Roster.Language)
+	if err != nil {
+		return nil, err
+	}
+	pb := set.Playbook
+	wave := pb.Waves[p.Key.Wave]
+	if wave == nil || wave.Channels.Email == nil {
+		return nil, fmt.Errorf("the playbook has no e-mails in wave %s", p.Key.Wave)
+	}
+	if pb.Providers.SendGrid == nil {
+		return nil, errors.New("the playbook names no sender of e-mails")
+	}
+	zone, err := time.LoadLocation(p.Roster.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("time zone of the page: %w", err)
+	}
+	hash := text.Hash()
+	return &round{
+		Sender: s, page: p, text: text.Dated(s.now().In(zone)), sendgrid: pb.Providers.SendGrid,
+		terms: dispatch.Terms{
+			TextHash: hash[:], Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
+			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
+		},
+	}, nil
+}
+
+// round is one page of e-mails.
+type round struct {
+	*Sender
+	page     dispatch.Page
+	text     *notice.Text
+	sendgrid *playbook.SendGrid
+	terms    dispatch.Terms
+}
+
+func (r *round) Terms() dispatch.Terms { return r.terms }
+
+func (r *round) customer(slot uint32) *roster.Customer { return &r.page.Roster.Customers[slot] }
+
+// Addresses is at most one: a customer has one mailbox.
+func (r *round) Addresses(uint32) int { return 1 }
+
+func (r *round) Suppressed(slot uint32, _ int) string {
+	c := r.customer(slot)
+	if ok, reason := c.Usable(channel); !ok {
+		return reason
+	}
+	if r.stopped.Has(channel, c.Email) {
+		return roster.OptedOut
+	}
+	return ""
+}
+
+// Pace counts recipients; a rate given in requests is turned into recipients by the size of a request.
+func (r *round) Pace(uint32, int) dispatch.Pace {
+	perSec := r.sendgrid.RecipientsPerSec
+	if perSec == 0 {
+		perSec = r.sendgrid.RequestsPerSec * float64(r.sendgrid.Batch)
+	}
+	return dispatch.Pace{Sender: r.sendgrid.From, PerSec: perSec, Units: 1}
+}
+
+// Send makes requests of at most the playbook's batch, each of customers who read the same text.
+func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
+	out := make([]dispatch.Outcome, len(s.Slots))
+	var g errgroup.Group
+	for _, places := range r.requests(s, out) {
+		m, places := r.request(s, places, out)
+		if len(places) == 0 {
+			continue
+		}
+		r.slots <- struct{}{}
+		g.Go(func() error {
+			defer func() { <-r.slots }()
+			for i, o := range r.provider.SendEmail(ctx, m, s.SendBefore) {
+				out[places[i]].Outcome = o
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no errors
+	return out
+}
+
+// requests splits the stride by variant and size, leaving out those who must not be sent to after all. It returns places
+// in the stride.
+func (r *round) requests(s dispatch.Stride, out []dispatch.Outcome) [][]int {
+	var order []notice.VariantKey
+	byVariant := map[notice.VariantKey][]int{}
+	for i, slot := range s.Slots {
+		if why := r.Suppressed(slot, s.Address[i]); why != "" {
+			out[i].Suppressed = why
+			continue
+		}
+		v := r.text.Variant(r.customer(slot))
+		if _, ok := byVariant[v]; !ok {
+			order = append(order, v)
+		}
+		byVariant[v] = append(byVariant[v], i)
+	}
+	var list [][]int
+	for _, v := range order {
+		for places := byVariant[v]; len(places) > 0; {
+			n := min(len(places), r.sendgrid.Batch)
+			list = append(list, places[:n:n])
+			places = places[n:]
+		}
+	}
+	return list
+}
+
+// request makes one request of customers who read the same text. It returns the places of those who are in it.
+func (r *round) request(s dispatch.Stride, places []int, out []dispatch.Outcome) (*provider.Email, []int) {
+	e := r.text.Email(r.text.Variant(r.customer(s.Slots[places[0]])))
+	m := &provider.Email{
+		From: r.sendgrid.From, FromName: r.sendgrid.FromName, ReplyTo: r.sendgrid.ReplyTo,
+		Subject: e.Subject, Text: e.Text, HTML: e.HTML, Vars: e.Vars,
+		Recipients: make([]provider.Recipient, 0, len(places)),
+	}
+	key := noticeid.Key{
+		Incident: r.page.Key.Incident, Wave: r.page.Key.Wave, Channel: channel, Page: r.page.Key.Page,
+	}
+	values := make([]string, 0, len(places)*len(e.Vars))
+	in := make([]int, 0, len(places))
+	for _, i := range places {
+		c := r.customer(s.Slots[i])
+		from := len(values)
+		all, err := r.text.Values(c, values)
+		if err != nil {
+			// Nothing of theirs can be sent; the others of the request are told.
+			out[i].Outcome = provider.Outcome{Class: provider.Defect, Reason: "values_too_long"}
+			continue
+		}
+		values = all
+		key.Slot = s.Slots[i]
+		in = append(in, i)
+		m.Recipients = append(m.Recipients, provider.Recipient{
+			ID: string(r.ids.Append(nil, key, s.Attempt)), To: c.Email, Values: values[from:len(values):len(values)],
+		})
+	}
+	return m, in
+}

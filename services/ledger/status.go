@@ -1,0 +1,215 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"candor/pkg/incident"
+	"candor/pkg/journal"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// status is what the journals say about an incident, held against its approved plan; nil if there is neither.
+// It is complete if nothing is open as far as it was folded.
+func (b *books) status(id string, inc *incident.Incident, now time.Time) *candorv1.Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bk := b.incidents[id]
+	if bk == nil {
+		if inc == nil {
+			return nil
+		}
+		bk = &book{incident: id}
+	}
+	b.recount(bk)
+	st := &candorv1.Status{Incident: id, FoldedTo: b.foldedTo, AsOf: timestamppb.New(now)}
+	c := checker{st: st, inc: inc, plan: approved(inc)}
+	c.incident()
+	for _, wave := range wavesOf(bk, inc) {
+		ws := &candorv1.WaveStatus{Wave: wave}
+		st.Waves = append(st.Waves, ws)
+		c.wave(wave, bk)
+		for _, ch := range channelsOf(bk, c.plan, wave) {
+			f := bk.find(wave, ch)
+			if f == nil {
+				f = &funnel{wave: wave, channel: ch, seconds: newWindow(time.Second, rateSeconds)}
+			}
+			ws.Channels = append(ws.Channels, b.channel(&c, f, now))
+		}
+	}
+	c.strays(b.strays)
+	b.people(&c, bk)
+	st.Complete = len(st.GetOpen()) == 0
+	return st
+}
+
+func (bk *book) find(wave string, ch candorv1.Channel) *funnel {
+	for _, f := range bk.funnels {
+		if f.wave == wave && f.channel == ch {
+			return f
+		}
+	}
+	return nil
+}
+
+// approved is the plan that two people stand behind, nil if there is none.
+func approved(inc *incident.Incident) *candorv1.Plan {
+	if inc == nil || inc.DeclaredAt.IsZero() {
+		return nil
+	}
+	return inc.Draft.GetPlan()
+}
+
+// wavesOf lists the approved waves in the order of the plan, and after them every other that was planned or opened.
+func wavesOf(bk *book, inc *incident.Incident) []string {
+	var waves, others []string
+	for _, w := range approved(inc).GetWaves() {
+		waves = append(waves, w.GetWave())
+	}
+	if inc != nil {
+		others = slices.Collect(maps.Keys(inc.Waves))
+	}
+	for _, f := range bk.funnels {
+		others = append(others, f.wave)
+	}
+	slices.Sort(others)
+	for _, w := range others {
+		if !slices.Contains(waves, w) {
+			waves = append(waves, w)
+		}
+	}
+	return waves
+}
+
+func channelsOf(bk *book, plan *candorv1.Plan, wave string) []candorv1.Channel {
+	var chs []candorv1.Channel
+	for _, c := range planned(plan, wave).GetChannels() {
+		chs = append(chs, c.GetChannel())
+	}
+	for _, f := range bk.funnels {
+		if f.wave == wave {
+			chs = append(chs, f.channel)
+		}
+	}
+	slices.Sort(chs)
+	return slices.Compact(chs)
+}
+
+func planned(plan *candorv1.Plan, wave string) *candorv1.WavePlan {
+	for _, w := range plan.GetWaves() {
+		if w.GetWave() == wave {
+			return w
+		}
+	}
+	return nil
+}
+
+// channel adds up one funnel and says what is open about it.
+func (b *books) channel(c *checker, f *funnel, now time.Time) *candorv1.ChannelStatus {
+	cs := &candorv1.ChannelStatus{Channel: f.channel, States: map[string]uint64{}, RatePerSec: f.rate(now)}
+	var total tally
+	var x extent
+	for _, sh := range f.sheets {
+		if sh.state.Opened != nil {
+			x.opened++
+		}
+		if sh.state.SealedFor == "" {
+			x.unsealed++
+		}
+		if sh.dead() {
+			x.dead++
+		}
+		if sh.damage != nil {
+			c.damaged(f, sh)
+		}
+		c.st.Duplicates += uint64(sh.state.Twice())
+		for _, n := range sh.counts {
+			total.add(n.code, n.n)
+		}
+	}
+	open := map[candorv1.NoticeState]uint64{}
+	for _, n := range total {
+		state := n.code.State()
+		cs.PlannedTotal += uint64(n.n)
+		cs.States[stateName(state)] += uint64(n.n)
+		if reason := b.words.Reason(n.code); reason != "" {
+			cs.Reasons = append(cs.Reasons, &candorv1.ReasonCount{State: state, Reason: reason, Count: uint64(n.n)})
+		}
+		if !settled(state) {
+			open[state] += uint64(n.n)
+		}
+	}
+	slices.SortFunc(cs.GetReasons(), func(a, b *candorv1.ReasonCount) int {
+		return cmp.Or(cmp.Compare(a.GetState(), b.GetState()), cmp.Compare(b.GetCount(), a.GetCount()), strings.Compare(a.GetReason(), b.GetReason()))
+	})
+	x.notices = cs.GetPlannedTotal()
+	cs.Settled = c.channel(f, x, open)
+	if !f.first.IsZero() {
+		cs.FirstAcceptedAt, cs.LastAcceptedAt = timestamppb.New(f.first), timestamppb.New(f.last)
+	}
+	cs.Throughput = f.throughput(now, cs.GetSettled())
+	c.st.DeadLetters += uint64(x.dead)
+	return cs
+}
+
+// people counts customers: each once, however many notices they have.
+func (b *books) people(c *checker, bk *book) {
+	var total tally
+	for _, p := range bk.pages {
+		for _, n := range p.people {
+			total.add(n.code, n.n)
+		}
+	}
+	ps := &candorv1.PeopleStatus{OnFile: c.people().GetCustomers(), RejectedRows: c.people().GetRejected(), UnreachedReasons: map[string]uint64{}}
+	var known uint64
+	for _, n := range total {
+		known += uint64(n.n)
+		if told(n.code.State()) {
+			ps.Told += uint64(n.n)
+			continue
+		}
+		ps.UnreachedReasons[b.whyUnreached(n.code)] += uint64(n.n)
+	}
+	if known < ps.GetOnFile() {
+		ps.UnreachedReasons[notInWave] = ps.GetOnFile() - known
+	}
+	c.known(known, ps.GetOnFile())
+	ps.Unreached = max(ps.GetOnFile(), known) - ps.GetTold()
+	c.st.People = ps
+}
+
+// notInWave is why a customer on file was not reached who has no notice: no page of theirs was opened for any wave.
+const notInWave = "not_in_wave"
+
+// whyUnreached is one word for a customer: the state of the notice that speaks for them, and its reason if that is final.
+func (b *books) whyUnreached(c journal.Code) string {
+	word := stateName(c.State())
+	if reason := b.words.Reason(c); reason != "" && settled(c.State()) {
+		word += ":" + reason
+	}
+	return word
+}
+
+// stateName is the name of a state in reports.
+func stateName(s candorv1.NoticeState) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "NOTICE_STATE_"))
+}
+
+func name(f *funnel) string {
+	return fmt.Sprintf("wave %s, %s", f.wave, topology.ChannelToken(f.channel))
+}
+
+// plural is a number with the right noun.
+func plural(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,135 @@
+// Package planner turns a wave into orders, one per page and channel, and owns what happens to orders as a whole:
+// putting them back when an incident is resumed, sealing their journals when it is aborted, and settling by hand.
+//
+// In:  breach.declared.*, breach.resumed.*, breach.aborted.*, ask.planner.>   Out: JOURNAL (opened, sealed), order.>, later.>
+// Crash: plans again from the start; a journal is opened once, and a second order finds it settled.
+package planner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"candor/pkg/bus"
+	"candor/pkg/incident"
+	"candor/pkg/journal"
+	"candor/pkg/notice"
+	"candor/pkg/pagestore"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
+)
+
+// Planner plans waves.
+type Planner struct {
+	bus     *bus.Bus
+	log     *incident.Log
+	journal *journal.Journal
+	pages   *pagestore.Store
+	texts   *notice.Library
+	now     func() time.Time
+	out     zerolog.Logger
+}
+
+// New returns a Planner.
+func New(b *bus.Bus, pages *pagestore.Store, texts *notice.Library, now func() time.Time, out zerolog.Logger) *Planner {
+	return &Planner{
+		bus: b, pages: pages, texts: texts, now: now, out: out,
+		log:     incident.NewLog(b, now),
+		journal: journal.New(b, bus.Direct{Bus: b, Stream: topology.StreamJournal}, now),
+	}
+}
+
+// Run plans until ctx ends.
+func (p *Planner) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	on := func(durable string, h func(context.Context, *incident.Incident) error) {
+		g.Go(func() error {
+			return p.bus.Consume(ctx, topology.StreamBreach, durable, bus.ConsumeOptions{Concurrency: 1},
+				func(ctx context.Context, d *bus.Delivery) error { return p.fact(ctx, d, h) })
+		})
+	}
+	on(topology.ConsumerDeclared, p.declared)
+	on(topology.ConsumerResumed, p.resumed)
+	on(topology.ConsumerAborted, func(ctx context.Context, inc *incident.Incident) error {
+		_, err := p.seal(ctx, inc)
+		return err
+	})
+	serve(ctx, g, p, "seal", p.askSeal)
+	serve(ctx, g, p, "settle", p.askSettle)
+	serve(ctx, g, p, "replay", p.askReplay)
+	return g.Wait()
+}
+
+// fact handles one republished fact by looking at the incident as it is now, not as it was then.
+func (p *Planner) fact(ctx context.Context, d *bus.Delivery, h func(context.Context, *incident.Incident) error) error {
+	_, id, ok := topology.ParseBreachFact(d.Subject)
+	if !ok {
+		return bus.Permanent(fmt.Errorf("unexpected subject %s", d.Subject))
+	}
+	inc, err := p.log.Load(ctx, id)
+	if errors.Is(err, incident.ErrUnknown) {
+		return bus.Permanent(fmt.Errorf("%s speaks of an incident without events", d.Subject))
+	}
+	if err != nil {
+		return err
+	}
+	if err := h(ctx, inc); err != nil {
+		p.out.Error().Err(err).Str("incident", id).Str("subject", d.Subject).Msg("planning failed and is tried again")
+		return err
+	}
+	return nil
+}
+
+// serve answers requests of the api about orders as a whole.
+func serve[Req, Res proto.Message](ctx context.Context, g *errgroup.Group, p *Planner, method string, h func(context.Context, Req) (Res, error)) {
+	g.Go(func() error {
+		return p.bus.Serve(ctx, topology.Ask("planner", method), "planner", 2, func(ctx context.Context, r bus.Request) (bus.Reply, error) {
+			var zero Req
+			req, _ := zero.ProtoReflect().New().Interface().(Req)
+			if err := proto.Unmarshal(r.Data, req); err != nil {
+				return bus.Reply{}, bus.Errorf(bus.CodeInvalid, "request is damaged: %v", err)
+			}
+			res, err := h(ctx, req)
+			if err != nil {
+				return bus.Reply{}, err
+			}
+			data, err := proto.Marshal(res)
+			return bus.Reply{Data: data}, err
+		})
+	})
+}
+
+// fold reads every journal of the incident as it is now.
+func (p *Planner) fold(ctx context.Context, id string) (map[journal.Key]*journal.State, error) {
+	states := map[journal.Key]*journal.State{}
+	words := journal.NewWords()
+	_, err := p.bus.Read(ctx, topology.StreamJournal, topology.JournalsOf(id), 1, func(m bus.Stored) error {
+		k, ok := topology.ParseJournal(m.Subject)
+		if !ok {
+			return fmt.Errorf("unexpected subject %s", m.Subject)
+		}
+		key := journal.Key(k)
+		st := states[key]
+		if st == nil {
+			st = journal.NewState(words, false)
+			states[key] = st
+		}
+		e := &candorv1.JournalEntry{}
+		if err := proto.Unmarshal(m.Data, e); err != nil {
+			return fmt.Errorf("journal %s, entry %d is damaged: %w", m.Subject, m.Seq, err)
+		}
+		if err := st.Apply(m.Seq, e); err != nil {
+			return fmt.Errorf("journal %s: %w", m.Subject, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the journals of incident %s: %w", id, err)
+	}
+	return states, nil
+}

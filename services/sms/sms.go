@@ -1,0 +1,207 @@
+// Package sms tells customers by text message.
+//
+// In:  order.sms.>   Out: journal.sms.>, later.sms.>, the provider
+// Crash: as package dispatch says; a message that may have been sent is looked up by its number and the customer's code.
+package sms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"candor/pkg/dispatch"
+	"candor/pkg/notice"
+	"candor/pkg/noticeid"
+	"candor/pkg/playbook"
+	"candor/pkg/provider"
+	"candor/pkg/roster"
+	"candor/pkg/segment"
+	"candor/pkg/suppression"
+	candorv1 "candor/proto/candor/v1"
+)
+
+const channel = candorv1.Channel_CHANNEL_SMS
+
+// Provider hands over text messages and knows what it was handed.
+type Provider interface {
+	provider.SMSSender
+	provider.SMSLookup
+}
+
+// Suppressions says who has opted out.
+type Suppressions interface {
+	Has(ch candorv1.Channel, a suppression.Address) bool
+}
+
+// Sender is the courier of text messages.
+type Sender struct {
+	provider Provider
+	texts    *notice.Library
+	stopped  Suppressions
+	ids      *noticeid.Codec
+	now      func() time.Time
+	slots    chan struct{}
+	lag      time.Duration
+}
+
+// New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
+func New(cfg Config, p Provider, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
+	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, slots: make(chan struct{}, cfg.InFlight), lag: cfg.ClockSkew}
+}
+
+// Ready prepares a page.
+func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
+	set, err := s.texts.Set(p.Incident.PlanHash(), p.Incident.Draft.GetDeclaration())
+	if err != nil {
+		return nil, err
+	}
+	text, err := set.Text(p.Key.Wave, channel, p.Roster.Language)
+	if err != nil {
+		return nil, err
+	}
+	pb := set.Playbook
+	wave := pb.Waves[p.Key.Wave]
+	if wave == nil || wave.Channels.SMS == nil {
+		return nil, fmt.Errorf("the playbook has no text messages in wave %s", p.Key.Wave)
+	}
+	if pb.Providers.Twilio == nil || len(pb.Providers.Twilio.Senders) == 0 {
+		return nil, errors.New("the playbook names no sender of text messages")
+	}
+	zone, err := time.LoadLocation(p.Roster.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("time zone of the page: %w", err)
+	}
+	hash := text.Hash()
+	return &round{
+		Sender: s, page: p, text: text.Dated(s.now().In(zone)), twilio: pb.Providers.Twilio,
+		terms: dispatch.Terms{
+			TextHash: hash[:], Quiet: wave.Channels.SMS.Quiet(), Zone: zone, RetryBudget: wave.Channels.SMS.RetryFor,
+			ResendUncertainAfter: wave.Channels.SMS.Uncertain.ResendAfter,
+		},
+		bodies: make([]body, len(p.Roster.Customers)),
+	}, nil
+}
+
+// round is one page of text messages. It is used by one goroutine, but for what Send starts.
+type round struct {
+	*Sender
+	page   dispatch.Page
+	text   *notice.Text
+	twilio *playbook.Twilio
+	terms  dispatch.Terms
+	bodies []body
+}
+
+// body is a customer's text, rendered once.
+type body struct {
+	text     string
+	segments int
+}
+
+func (r *round) Terms() dispatch.Terms { return r.terms }
+
+func (r *round) customer(slot uint32) *roster.Customer { return &r.page.Roster.Customers[slot] }
+
+func (r *round) Addresses(slot uint32) int { return int(r.customer(slot).TextPhones) }
+
+func (r *round) Suppressed(slot uint32, address int) string {
+	c := r.customer(slot)
+	if ok, reason := c.Usable(channel); !ok {
+		return reason
+	}
+	if address < r.Addresses(slot) && r.stopped.Has(channel, c.Phones[address]) {
+		return roster.OptedOut
+	}
+	return ""
+}
+
+func (r *round) body(slot uint32) body {
+	b := &r.bodies[slot]
+	if b.text == "" {
+		b.text = r.text.SMS(r.customer(slot))
+		b.segments = segment.Count(b.text).Segments
+	}
+	return *b
+}
+
+// Pace picks the sender by the customer's country, and among several by the customer, so that each keeps one sender.
+func (r *round) Pace(slot uint32, _ int) dispatch.Pace {
+	c := r.customer(slot)
+	senders := r.twilio.For(c.Country)
+	if len(senders) == 0 {
+		senders = r.twilio.Senders
+	}
+	i := 0
+	if len(senders) > 1 {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(c.Code)) // a hash never fails
+		i = int(h.Sum32() % uint32(len(senders)))
+	}
+	return dispatch.Pace{Sender: senders[i].From, PerSec: senders[i].SegmentsPerSec, Units: r.body(slot).segments}
+}
+
+// Send hands over one message for each slot, as many at a time as are free.
+func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
+	out := make([]dispatch.Outcome, len(s.Slots))
+	var g errgroup.Group
+	key := noticeid.Key{
+		Incident: r.page.Key.Incident, Wave: r.page.Key.Wave, Channel: channel, Page: r.page.Key.Page,
+	}
+	for i, slot := range s.Slots {
+		// What a slot needs is made here; the goroutines share nothing but their own place in out.
+		k := key
+		k.Slot = slot
+		m := provider.SMS{
+			ID: string(r.ids.Append(nil, k, s.Attempt)), To: r.customer(slot).Phones[s.Address[i]], From: s.Sender, Body: r.body(slot).text,
+		}
+		r.slots <- struct{}{}
+		g.Go(func() error {
+			defer func() { <-r.slots }()
+			// STOP may have come since the stride was chosen.
+			if why := r.Suppressed(slot, s.Address[i]); why != "" {
+				out[i].Suppressed = why
+				return nil
+			}
+			out[i].Outcome = r.provider.SendSMS(ctx, m, s.SendBefore)
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no errors
+	return out
+}
+
+// Find asks the provider for messages to the customers' numbers, and takes the one that carries the customer's code.
+// The code tells two members of a household apart; the time tells this wave from an earlier one.
+func (r *round) Find(ctx context.Context, doubts []dispatch.Doubt) []dispatch.Finding {
+	out := make([]dispatch.Finding, len(doubts))
+	var g errgroup.Group
+	const asksAtOnce = 16
+	g.SetLimit(asksAtOnce)
+	for i, d := range doubts {
+		g.Go(func() error {
+			c := r.customer(d.Slot)
+			found, err := r.provider.FindSMS(ctx, c.Phones[d.Address], d.Since.Add(-r.lag).Truncate(time.Second))
+			if err != nil {
+				out[i].Err = err
+				return nil
+			}
+			// Newest first; the oldest match is the one in doubt, since nothing is sent twice.
+			slices.Reverse(found)
+			for _, f := range found {
+				if strings.Contains(f.Body, c.Code) {
+					out[i].ID = f.ID
+					break
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no errors
+	return out
+}
