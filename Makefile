@@ -33,7 +33,7 @@ lint: $(TOOLS)/.stamp ## formatting, vet, golangci-lint, buf
 	@out="$$($(TOOLS)/gofumpt -l $(MODULES))"; [ -z "$$out" ] || { echo "not formatted by gofumpt:"; echo "$$out"; exit 1; }
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done
 	$(TOOLS)/buf lint
-	$(TOOLS)/buf breaking --against '.git#branch=main'
+	$(TOOLS)/buf breaking --against ".git#ref=$$(git log -2 --format=%H -- proto | tail -1)"
 
 .PHONY: gen
 gen: $(TOOLS)/.stamp ## regenerate protobuf and Connect code
@@ -51,7 +51,7 @@ modules: ## build each module by itself and check that it is tidy
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@for m in pkg services; do (cd $$m; grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
 		for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]*' "$$f" | cut -c6-); do \
-			echo "$$m/$$(dirname "$$f") $$t"; go test "./$$(dirname "$$f")" -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) >/tmp/candor-fuzz.log 2>&1 || { cat /tmp/candor-fuzz.log; exit 1; }; \
+			echo "$$m/$$(dirname "$$f") $$t"; go test "./$$(dirname "$$f")" -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x >/tmp/candor-fuzz.log 2>&1 || { cat /tmp/candor-fuzz.log; exit 1; }; \
 		done; done) || exit 1; done
 
 .PHONY: bench

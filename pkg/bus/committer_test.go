@@ -100,7 +100,8 @@ func TestCommitterKeepsTheOrderOfASubject(t *testing.T) {
 	for i := range n {
 		queuedUp := c.Queued()
 		wg.Go(func() {
-			seq, err := c.Append(t.Context(), bus.Message{Subject: subject, Data: fmt.Append(nil, i)})
+			// In a stream of its own the sequences are known beforehand.
+			seq, err := c.Append(t.Context(), bus.Message{Subject: subject, Data: fmt.Append(nil, i), Expect: bus.Seq(uint64(i))})
 			if err != nil {
 				t.Error(err)
 			}

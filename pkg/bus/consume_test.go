@@ -159,6 +159,11 @@ func TestAtTheEndTheWorkInHandIsFinished(t *testing.T) {
 	}()
 	within(t, "the handler", started)
 	cancel()
+	select {
+	case <-ended:
+		t.Error("ended with work in hand")
+	case <-time.After(50 * time.Millisecond):
+	}
 	close(release)
 	if err := within(t, "the end", ended); err != nil {
 		t.Errorf("Consume = %v", err)

@@ -142,3 +142,14 @@ func (b *Bus) Now(ctx context.Context) (time.Time, error) {
 	}
 	return info.TimeStamp, nil
 }
+
+// DropConsumer deletes a durable consumer, and with it what it knows of messages in hand; none is no error.
+func (b *Bus) DropConsumer(ctx context.Context, stream, durable string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := b.js.DeleteConsumer(ctx, stream, durable)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("delete consumer %s of %s: %w", durable, stream, apiError(err))
+	}
+	return nil
+}

@@ -92,6 +92,9 @@ type Page struct {
 // Terms are what two people approved about the page on this channel.
 type Terms struct {
 	TextHash []byte
+	// StrideSlots is the most notices of one intent that suits the approved size of a request; 0 leaves it to the settings.
+	// What a process that dies leaves uncertain is a stride.
+	StrideSlots int
 	// Quiet says when customers may be told, in Zone.
 	Quiet window.Rule
 	Zone  *time.Location
@@ -177,7 +180,7 @@ type Deps struct {
 	Pages     Pages
 	Limiter   *ratelimit.Limiter
 	Courier   Courier
-	// BootID of the data folder, and WorkerID among the boot's processes.
+	// BootID of the data folder, 0 in a process that has none of its own, and WorkerID among the boot's processes.
 	BootID, WorkerID uint64
 	// Booted is when this boot began: intents of earlier boots were announced before it by processes now dead. Zero
 	// where other processes share the broker.

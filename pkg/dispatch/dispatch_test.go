@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/bus"
@@ -115,28 +117,34 @@ func TestAnIntentOfADeadProcessIsAskedForAndNeverSentBlindly(t *testing.T) {
 	}
 }
 
-// A live owner's slots are its own until its requests cannot be under way any more: B1 and B2.
+// A live owner's slots are its own until its requests cannot be under way any more: B1 and B2. Boot 0 is a process of
+// its own, which outlives the broker's boots.
 func TestALiveOwnersSlotsAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	w := askableWorld(t, 2)
-	w.write(intent(2, 1, time.Now().Add(time.Hour), 0))
-	w.order()
-	w.start(withAsking(w))
-	w.await("the free slot is accepted", func(st *journal.State) bool {
-		s, _ := st.Notice(1)
-		return s == candorv1.NoticeState_NOTICE_STATE_ACCEPTED
-	})
-	w.until("the order waits for the owner", func() bool {
-		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
-		return err == nil && len(n) == 1
-	})
-	if m := w.carrier.messages(); m[0] != 0 {
-		t.Errorf("the owner's customer got %d messages from another worker", m[0])
+	for _, boot := range []uint64{0, 2} {
+		t.Run(fmt.Sprintf("boot %d", boot), func(t *testing.T) {
+			t.Parallel()
+			w := askableWorld(t, 2)
+			w.write(intent(boot, 1, time.Now().Add(time.Hour), 0))
+			w.order()
+			w.start(withAsking(w))
+			w.await("the free slot is accepted", func(st *journal.State) bool {
+				s, _ := st.Notice(1)
+				return s == candorv1.NoticeState_NOTICE_STATE_ACCEPTED
+			})
+			w.until("the order waits for the owner", func() bool {
+				n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+				return err == nil && len(n) == 1
+			})
+			if m := w.carrier.messages(); m[0] != 0 {
+				t.Errorf("the owner's customer got %d messages from another worker", m[0])
+			}
+			// The owner's own word settles it.
+			w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
+			w.order()
+			w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+		})
 	}
-	// The owner's own word settles it.
-	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
-	w.order()
-	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
 }
 
 func TestNotFoundOnceIsNotEnough(t *testing.T) {
@@ -519,4 +527,64 @@ func (l *losing) Append(ctx context.Context, m bus.Message) (uint64, error) {
 		return 0, bus.ErrUnknownOutcome
 	}
 	return seq, err
+}
+
+// An intent can land although its writer gave it up, and with e-mail there is nobody to ask.
+func TestAnIntentWhoseAnswerIsMissingIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		lands bool
+	}{{"it landed", true}, {"it did not land", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 3)
+			w.open()
+			w.order()
+			out := &sullen{Appender: bus.Direct{Bus: w.bus, Stream: topology.StreamJournal}, lands: tt.lands}
+			w.start(func(d *Deps) { d.Journal = journal.New(w.bus, out, time.Now) })
+			st := w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+			w.carrier.once(t, 3)
+			w.queueEmpty()
+			if n := out.refused.Load(); n != 1 || st.Attempt(0) != 2 {
+				t.Errorf("%d appends refused, attempt %d; want the first intent withdrawn and the second one sent", n, st.Attempt(0))
+			}
+		})
+	}
+}
+
+// sullen refuses the first intent in words that tell nothing, whether or not it was stored.
+type sullen struct {
+	bus.Appender
+	lands   bool
+	refused atomic.Int32
+}
+
+func (s *sullen) Append(ctx context.Context, m bus.Message) (uint64, error) {
+	e := &candorv1.JournalEntry{}
+	if err := proto.Unmarshal(m.Data, e); err != nil {
+		return 0, err
+	}
+	if e.GetIntent() == nil || !s.refused.CompareAndSwap(0, 1) {
+		return s.Appender.Append(ctx, m)
+	}
+	if s.lands {
+		if _, err := s.Appender.Append(ctx, m); err != nil {
+			return 0, err
+		}
+	}
+	return 0, errors.New("the connection is gone")
+}
+
+func TestABrokerThatIsSilentMakesNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.open()
+	w.carrier.openErr = []error{
+		fmt.Errorf("read the page: %w", context.DeadlineExceeded), fmt.Errorf("read the page: %w", bus.ErrUnavailable),
+	}
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.carrier.once(t, 2)
 }

@@ -33,10 +33,11 @@ func (h *hand) doubtDue(n uint32) (time.Time, bool) {
 const shortestLag = 500 * time.Millisecond
 
 // ownerGone returns when no request of the intent can be under way any more. Until then the slot is its owner's alone:
-// the fence stops a second intent, not a second request. An owner of an earlier boot is known to be dead since ours began.
+// the fence stops a second intent, not a second request. An owner of an earlier boot is known to be dead since ours began;
+// one without a boot is a process of its own, which outlives the broker's.
 func (h *hand) ownerGone(ref journal.IntentRef) time.Time {
 	last := ref.SendBefore
-	if !h.Booted.IsZero() && ref.BootID < h.BootID && h.Booted.Before(last) {
+	if !h.Booted.IsZero() && ref.BootID != 0 && ref.BootID < h.BootID && h.Booted.Before(last) {
 		last = h.Booted
 	}
 	return last.Add(h.cfg.RequestTimeout + h.cfg.VisibilityLag)

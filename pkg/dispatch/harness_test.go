@@ -246,9 +246,19 @@ type carrier struct {
 	pace       Pace
 	findErr    error
 	asked      int
+	openErr    []error // of the first pages opened
 }
 
-func (c *carrier) OpenPage(context.Context, string, uint32, []byte) (*roster.Page, error) { return c.page, nil }
+func (c *carrier) OpenPage(context.Context, string, uint32, []byte) (*roster.Page, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.openErr) > 0 {
+		err := c.openErr[0]
+		c.openErr = c.openErr[1:]
+		return nil, err
+	}
+	return c.page, nil
+}
 
 // messages returns how many messages each slot got.
 func (c *carrier) messages() map[uint32]int {

@@ -136,8 +136,8 @@ func (h *hand) ready(ctx context.Context) error {
 	}
 	page, err := h.Pages.OpenPage(ctx, h.key.Incident, h.key.Page, h.st.Opened.GetPageSha256())
 	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, bus.ErrUnavailable) || errors.Is(err, bus.ErrUnknownOutcome) {
-			return err
+		if ctx.Err() != nil || retryable(err) {
+			return fmt.Errorf("open page %d: %w", h.key.Page, err)
 		}
 		return dead("page %d cannot be opened: %w", h.key.Page, err)
 	}

@@ -48,10 +48,23 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 	// A crash before this line sends nothing. A crash after it leaves an intent: the next owner waits until no request of
 	// it can be under way, and asks the provider. A crash after record finds everything settled.
 	if err := h.Journal.Fence(ctx, h.key, h.st, e); err != nil {
-		return err
+		if errors.Is(err, bus.ErrOvertaken) {
+			return err
+		}
+		return errors.Join(err, h.withdraw(ctx, s))
 	}
 	outcomes := h.round.Send(ctx, s)
 	return h.record(ctx, h.judge(ctx, s, outcomes))
+}
+
+// withdraw says that a stride was not sent whose intent may have landed, or may land yet: only its writer knows that, and
+// what nobody can be asked about would stay uncertain. Once this is written, the intent's expectation no longer holds.
+func (h *hand) withdraw(ctx context.Context, s Stride) error {
+	facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
+	for _, n := range s.Slots {
+		facts.add(n, s.Attempt, fact{result: candorv1.Result_RESULT_WITHDRAWN, reason: heldPrefix + "journal_silent"})
+	}
+	return h.record(ctx, facts)
 }
 
 // reserveTime bounds one wait for the sender's time.
@@ -63,10 +76,14 @@ func (h *hand) choose(slots []uint32) (Stride, Pace) {
 	s := Stride{Attempt: h.st.Attempt(first) + 1}
 	pace := h.round.Pace(first, h.st.Address(first))
 	s.Sender = pace.Sender
-	most := ratelimit.Quantum(pace.PerSec, h.cfg.StrideSlots*max(pace.Units, 1))
+	size := h.cfg.StrideSlots
+	if h.terms.StrideSlots > 0 {
+		size = min(size, h.terms.StrideSlots)
+	}
+	most := ratelimit.Quantum(pace.PerSec, size*max(pace.Units, 1))
 	pace.Units = 0
 	for _, n := range slots {
-		if len(s.Slots) == h.cfg.StrideSlots {
+		if len(s.Slots) == size {
 			break
 		}
 		p := h.round.Pace(n, h.st.Address(n))

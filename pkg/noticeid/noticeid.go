@@ -82,6 +82,15 @@ func (c *Codec) Notice(k Key) string {
 	return base64url.EncodeToString(appendKey(nil, k))
 }
 
+// Of says whether a notice, as Notice writes it, belongs to the incident. Whose it is can be read without the key; that it is
+// genuine cannot.
+func Of(incident string, notice []byte) bool {
+	b := make([]byte, base64url.DecodedLen(len(notice)))
+	n, err := base64url.Decode(b, notice)
+	r := reader{b: b[:n]}
+	return err == nil && r.string() == incident && !r.bad
+}
+
 // Parse returns the notice and the attempt of an id that this installation made, and ErrInvalid for every other string.
 func (c *Codec) Parse(id string) (k Key, attempt uint32, err error) {
 	if len(id) > maxChars {

@@ -43,6 +43,21 @@ func TestIDsAreReadBack(t *testing.T) {
 	}
 }
 
+func TestOfKnowsItsIncident(t *testing.T) {
+	t.Parallel()
+	notice := []byte(New(key).Notice(Key{Incident: "acme-1", Wave: "w0", Page: 3, Slot: 9}))
+	for incident, want := range map[string]bool{"acme-1": true, "acme": false, "acme-2": false, "acme-1w": false, "": false} {
+		if got := Of(incident, notice); got != want {
+			t.Errorf("Of(%q) = %v, want %v", incident, got, want)
+		}
+	}
+	for _, nonsense := range []string{"", "#", "BmFj"} {
+		if Of("acme-1", []byte(nonsense)) {
+			t.Errorf("%q is said to be a notice of acme-1", nonsense)
+		}
+	}
+}
+
 // The ids stand in callback URLs that are out there for days: a new version must still read them.
 func TestFormatStays(t *testing.T) {
 	t.Parallel()

@@ -191,13 +191,24 @@ func (a *App) connect(ctx context.Context) error {
 	}
 	a.bus = b
 	a.closers = append(a.closers, b.Close)
-	if a.server == nil && !a.has("api") {
-		return nil // whoever runs the api keeps the streams in shape
+	switch {
+	case a.server == nil && !a.has("api"):
+		return topology.Wait(ctx, b) // whoever runs the api keeps the streams in shape
+	case a.server != nil:
+		if err := topology.Release(ctx, b); err != nil {
+			return err
+		}
 	}
-	if err := topology.Apply(ctx, b, topology.Options{}); err != nil {
+	err = topology.Apply(ctx, b, topology.Options{})
+	var damage *topology.DamageError
+	if err != nil && !errors.As(err, &damage) {
 		return err
 	}
-	return a.pauseAfterDamage(ctx)
+	var sentences []string
+	if damage != nil {
+		sentences = damage.Sentences
+	}
+	return a.pauseAfterDamage(ctx, sentences)
 }
 
 // user is the NATS user of this process: the target's own, or that of the api, which may do everything, for several.
@@ -323,11 +334,14 @@ func (a *App) addWorker(name string, cfg dispatch.Config, c dispatch.Courier) er
 // lost its tail would have people told twice.
 //
 // A crash here pauses some; the damage is found again at the next start, until all are paused.
-func (a *App) pauseAfterDamage(ctx context.Context) error {
-	if a.server == nil || len(a.server.Damage()) == 0 {
+func (a *App) pauseAfterDamage(ctx context.Context, sentences []string) error {
+	if a.server != nil {
+		sentences = append(sentences, a.server.Damage()...)
+	}
+	if len(sentences) == 0 {
 		return nil
 	}
-	for _, line := range a.server.Damage() {
+	for _, line := range sentences {
 		a.log.Error().Str("damage", line).Msg("the data folder came back with less than it had acknowledged")
 	}
 	n, err := incident.NewLog(a.bus, a.now).PauseAll(ctx, "the data folder came back with less than it had acknowledged; see the log, and ask the providers before you resume")
@@ -335,5 +349,8 @@ func (a *App) pauseAfterDamage(ctx context.Context) error {
 		return fmt.Errorf("pause every incident after damage: %w", err)
 	}
 	a.log.Error().Int("incidents", n).Msg("every incident is paused: nobody is told until a person resumes")
+	if a.server == nil {
+		return nil
+	}
 	return a.server.SettleDamage()
 }

@@ -39,7 +39,7 @@ type Verdict struct {
 	PerSecond        float64           `json:"per_second"`
 }
 
-// Verify takes stock when nothing happens any more.
+// Verify takes stock when nothing happens any more. The sandbox may have other incidents too: only Duplicates counts theirs.
 func (d *Driver) Verify(ctx context.Context, incident string, sb *sandbox.Client) (*Verdict, error) {
 	st, err := d.Status(ctx, incident)
 	if err != nil {
@@ -59,7 +59,7 @@ func (d *Driver) Verify(ctx context.Context, incident string, sb *sandbox.Client
 	accepted := map[uint64]struct{}{} // by hash of the notice: a million notices stay small
 	for _, ch := range []string{"sms", "email"} {
 		err := sb.Notices(ctx, ch, "", func(a sandbox.Attempt) error {
-			if a.Accepted > 0 {
+			if a.Accepted > 0 && noticeid.Of(incident, a.Notice) {
 				accepted[maphash.Bytes(seed, a.Notice)] = struct{}{}
 				v.Sandbox[ch]++
 			}

@@ -75,22 +75,21 @@ person has seen.`,
 
 // readAndAsk shows a draft and returns its hash if the answer is yes.
 func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (string, error) {
-	resp, err := s.GetIncident(cmd.Context(), connect.NewRequest(&candorv1.GetIncidentRequest{Incident: name}))
+	inc, err := s.incident(cmd.Context(), name)
 	if err != nil {
 		return "", err
 	}
-	inc := resp.Msg.GetIncident()
 	switch {
 	case inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
 		return "", refusal(fmt.Sprintf("incident %s is %s: only a draft can be approved", name, stateWord(inc.GetState())), "candor status "+name+" shows where it stands")
 	case wanted != "" && wanted != inc.GetPlanHash():
 		return "", refusal("the draft has another hash: "+inc.GetPlanHash(), "somebody changed it since; read it, and approve that")
 	}
-	messages, err := s.preview(cmd.Context(), name, textsOf(inc.GetPlan()))
+	messages, err := s.preview(cmd.Context(), name, mostPreviews)
 	if err != nil {
 		return "", err
 	}
-	if err := c.draft(inc, messages); err != nil {
+	if err := c.draft(inc, everyText(messages)); err != nil {
 		return "", err
 	}
 	if blockers := inc.GetPlan().GetBlockers(); len(blockers) > 0 {
@@ -101,15 +100,17 @@ func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (st
 	return inc.GetPlanHash(), c.ask(question, "yes")
 }
 
-// textsOf is how many different texts the first wave has, so that a preview shows each.
-func textsOf(p *candorv1.Plan) int {
-	n := 0
-	if waves := p.GetWaves(); len(waves) > 0 {
-		for _, ch := range waves[0].GetChannels() {
-			n += len(ch.GetTexts())
+// everyText keeps one message of each channel and language.
+func everyText(all []*candorv1.PreviewMessage) (some []*candorv1.PreviewMessage) {
+	seen := map[string]bool{}
+	for _, m := range all {
+		key := m.GetChannel().String() + m.GetLanguage()
+		if !seen[key] {
+			seen[key] = true
+			some = append(some, m)
 		}
 	}
-	return min(max(n, 1), 50)
+	return some
 }
 
 // draft shows all that an approval covers.
@@ -123,7 +124,7 @@ func (c *cli) draft(inc *candorv1.Incident, messages []*candorv1.PreviewMessage)
 	if len(inc.GetChanges()) > 0 {
 		c.out.printf("\n%s\n", c.out.paint(bold, fmt.Sprintf("What changed since revision %d", inc.GetRevision()-1)))
 		for _, change := range inc.GetChanges() {
-			c.out.line("  - " + wrap(change, helpWidth, "    "))
+			c.out.line("  - " + wrap(change, c.out.textWidth(), "    "))
 		}
 	}
 	return nil

@@ -70,8 +70,8 @@ func peopleWords(p *candorv1.PeopleStatus) string {
 func channelTail(ch *candorv1.ChannelStatus) string {
 	parts := []string{fmt.Sprintf("%s of %s", number(ch.GetPlannedTotal()-openNotices(ch)), number(ch.GetPlannedTotal())), pace(ch)}
 	for _, s := range []candorv1.NoticeState{
-		candorv1.NoticeState_NOTICE_STATE_DELIVERED, candorv1.NoticeState_NOTICE_STATE_UNCERTAIN,
-		candorv1.NoticeState_NOTICE_STATE_FAILED, candorv1.NoticeState_NOTICE_STATE_SUPPRESSED,
+		candorv1.NoticeState_NOTICE_STATE_DELIVERED, candorv1.NoticeState_NOTICE_STATE_FAILED,
+		candorv1.NoticeState_NOTICE_STATE_SUPPRESSED, candorv1.NoticeState_NOTICE_STATE_EXPIRED,
 	} {
 		if n := ch.GetStates()[noticeWord(s)]; n > 0 {
 			parts = append(parts, number(n)+" "+noticeWord(s))

@@ -29,6 +29,8 @@ func newCLI() *cli {
 	return c
 }
 
+const proseWidth = 100
+
 // printer writes for a person or a program, and remembers the first error for the end.
 type printer struct {
 	w        io.Writer
@@ -52,14 +54,24 @@ func terminalPrinter(f *os.File, env func(string) (string, bool)) *printer {
 // terminal says whether a person looks at what is printed, as it is printed.
 func (p *printer) terminal() bool { return p.file != nil }
 
-// width of the terminal, or what fits most pages.
+// width of the terminal, 0 if it has none.
 func (p *printer) width() int {
-	if p.file != nil {
-		if w, _, err := term.GetSize(int(p.file.Fd())); err == nil && w > 20 { //nolint:gosec // a file descriptor fits an int
-			return w
-		}
+	if p.file == nil {
+		return 0
 	}
-	return 100
+	w, _, err := term.GetSize(int(p.file.Fd())) //nolint:gosec // a file descriptor fits an int
+	if err != nil {
+		return 0
+	}
+	return w
+}
+
+// textWidth is how long a line of prose may be.
+func (p *printer) textWidth() int {
+	if w := p.width(); w >= 40 && w < proseWidth {
+		return w
+	}
+	return proseWidth
 }
 
 // Write keeps the first error: a full disk under a report must not look like a report.

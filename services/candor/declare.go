@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -49,14 +50,14 @@ blockers, in which case the draft is there and nobody can approve it.`,
 		if from.roster == "" {
 			return usageError(cmd, "for whom? name the customer file with --roster")
 		}
-		resp, up, err := c.declare(cmd, args[0], from, how, to)
+		resp, err := c.declare(cmd, args[0], from, how, to)
 		if err != nil {
 			return err
 		}
 		if asJSON {
 			err = c.proto(resp)
 		} else {
-			err = c.declared(resp, up)
+			err = c.declared(resp, from.roster)
 		}
 		if err == nil && len(resp.GetIncident().GetPlan().GetBlockers()) > 0 {
 			return &failure{code: exitMistakes}
@@ -66,40 +67,40 @@ blockers, in which case the draft is there and nobody can approve it.`,
 	return cmd
 }
 
-func (c *cli) declare(cmd *cobra.Command, name string, from *files, how *reading, to *remote) (*candorv1.DeclareResponse, *api.Upload, error) {
+func (c *cli) declare(cmd *cobra.Command, name string, from *files, how *reading, to *remote) (*candorv1.DeclareResponse, error) {
 	ctx := cmd.Context()
 	papers, err := from.read()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := c.compile(ctx, papers); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	how.defaults(papers.playbook)
 	if _, err := how.options(cmd); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s, err := c.connect(cmd, to)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	file, err := c.openRoster(from.roster)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer file.Close()
 	up, err := c.upload(ctx, s, name, file, how.query(from.roster))
 	file.Close()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	resp, err := s.Declare(ctx, connect.NewRequest(&candorv1.DeclareRequest{Declaration: &candorv1.Declaration{
 		Incident: name, Playbook: string(papers.playbookText), Facts: string(papers.factText), RosterDigest: up.Digest,
 	}}))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return resp.Msg, up, nil
+	return resp.Msg, nil
 }
 
 // refusedUpload is the answer to an upload that failed.
@@ -140,6 +141,9 @@ func (c *cli) upload(ctx context.Context, s *client, name string, file *rosterFi
 	if refused.Report != nil && len(refused.Report.Blockers) > 0 {
 		return nil, rosterBlocked(refused.Report)
 	}
+	if refused.Code == connect.CodeInvalidArgument.String() {
+		return nil, &failure{code: exitMistakes, what: "the customer file: " + strings.TrimPrefix(refused.Message, "read roster: "), remedy: "candor roster check shows what is made of it"}
+	}
 	return nil, s.explain(uploadError(refused))
 }
 
@@ -156,29 +160,28 @@ func uploadError(r refusedUpload) error {
 func rosterBlocked(r *roster.Report) error {
 	what := "the customer file cannot be declared as it is"
 	for _, b := range r.Blockers {
-		what += "\n  - " + b.Text
+		what += "\n- " + b.Text
 		for _, w := range b.Words {
-			what += fmt.Sprintf("\n      %q in %s", w.Word, plural(uint64(w.Count), "row", "rows")) //nolint:gosec // a count
+			what += fmt.Sprintf("\n    %q in %s", w.Word, plural(uint64(w.Count), "row", "rows")) //nolint:gosec // a count
 		}
-		what += "\n    " + b.Remedy
+		what += "\n  " + b.Remedy
 	}
 	return &failure{code: exitMistakes, what: what, remedy: "candor roster check shows the whole file; nothing of it was kept"}
 }
 
 // declared says what was made, and that nobody is told yet.
-func (c *cli) declared(resp *candorv1.DeclareResponse, up *api.Upload) error {
+func (c *cli) declared(resp *candorv1.DeclareResponse, file string) error {
 	inc := resp.GetIncident()
 	if err := plan.Text(c.out, inc.GetPlan(), c.zone); err != nil {
 		return err
 	}
 	c.out.line()
-	if up.Report.Rejected > 0 {
-		c.out.printf("%s can be reached by no channel and are told by nobody here:\n  candor roster check FILE --rejects rejects.csv  lists them with what to do\n\n",
-			plural(uint64(up.Report.Rejected), "row of the file", "rows of the file")) //nolint:gosec // a count
+	if n := inc.GetPlan().GetPeople().GetRejected(); n > 0 {
+		c.out.printf("To see what is wrong with %s:\n  candor roster check %s --rejects rejects.csv\n\n", plural(n, "rejected row", "rejected rows"), file)
 	}
 	switch {
 	case resp.GetKnown():
-		c.out.printf("This is revision %d of %s already, which is %s: nothing changed.\n", inc.GetRevision(), inc.GetId(), stateWord(inc.GetState()))
+		c.out.printf("This is revision %d of %s already (%s): nothing changed.\n", inc.GetRevision(), inc.GetId(), stateWord(inc.GetState()))
 	default:
 		c.out.printf("%s of %s is made. Nobody is told before a second person approves it.\n",
 			c.out.paint(bold, fmt.Sprintf("Draft %d", inc.GetRevision())), inc.GetId())

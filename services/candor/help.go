@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const helpWidth = 100
-
 // help prints a command's page of the manual.
 func (c *cli) help(cmd *cobra.Command, _ []string) {
 	w := c.out
 	head := func(s string) { w.printf("\n%s\n", w.paint(bold, s)) }
+	if cmd.HasParent() && cmd.Runnable() {
+		w.printf("%s — %s\n\n", w.paint(bold, cmd.CommandPath()), cmd.Short)
+	}
 	if cmd.Long != "" {
 		w.line(strings.TrimSpace(cmd.Long))
 	} else {
@@ -31,7 +32,7 @@ func (c *cli) help(cmd *cobra.Command, _ []string) {
 		w.line(strings.TrimRight(cmd.Example, "\n"))
 	}
 	helpCommands(cmd, w, head)
-	if flags := helpFlags(cmd); len(flags) > 0 {
+	if flags := helpFlags(cmd, c.out.textWidth()); len(flags) > 0 {
 		head("Flags")
 		for _, f := range flags {
 			w.line(f)
@@ -47,7 +48,7 @@ func usageLines(cmd *cobra.Command) string {
 	if cmd.HasAvailableSubCommands() {
 		return cmd.CommandPath() + " COMMAND"
 	}
-	if cmd.HasAvailableFlags() {
+	if len(helpFlags(cmd, proseWidth)) > 0 {
 		use += " [flags]"
 	}
 	return use
@@ -56,7 +57,11 @@ func usageLines(cmd *cobra.Command) string {
 func helpCommands(cmd *cobra.Command, w *printer, head func(string)) {
 	list := func(title string, of func(*cobra.Command) bool) {
 		var rows [][]cell
-		for _, sub := range cmd.Commands() {
+		subs := slices.Clone(cmd.Commands())
+		slices.SortStableFunc(subs, func(a, b *cobra.Command) int {
+			return strings.Compare(a.Annotations[orderKey], b.Annotations[orderKey])
+		})
+		for _, sub := range subs {
 			if of(sub) {
 				rows = append(rows, []cell{tinted(cyan, sub.Name()), text(sub.Short)})
 			}
@@ -74,7 +79,7 @@ func helpCommands(cmd *cobra.Command, w *printer, head func(string)) {
 }
 
 // helpFlags lists flags with their environment twins.
-func helpFlags(cmd *cobra.Command) []string {
+func helpFlags(cmd *cobra.Command, width int) []string {
 	var flags []*pflag.Flag
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden && f.Name != "help" {
@@ -98,7 +103,7 @@ func helpFlags(cmd *cobra.Command) []string {
 			usage += " [$" + t + "]"
 		}
 		indent := strings.Repeat(" ", widest+4)
-		lines = append(lines, fmt.Sprintf("  %-*s  %s", widest, names[i], wrap(usage, helpWidth, indent)))
+		lines = append(lines, fmt.Sprintf("  %-*s  %s", widest, names[i], wrap(usage, width, indent)))
 	}
 	return lines
 }

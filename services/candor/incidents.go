@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strconv"
 
 	"connectrpc.com/connect"
@@ -82,4 +83,36 @@ func stateColour(s candorv1.IncidentState) string {
 		return red
 	}
 	return faint
+}
+
+func (s *client) incident(ctx context.Context, name string) (*candorv1.Incident, error) {
+	resp, err := s.GetIncident(ctx, connect.NewRequest(&candorv1.GetIncidentRequest{Incident: name}))
+	if err != nil {
+		return nil, err
+	}
+	return resp.Msg.GetIncident(), nil
+}
+
+// completeID offers the ids of incidents to the shell.
+func (c *cli) completeID(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const nothing = cobra.ShellCompDirectiveNoFileComp
+	if len(args) > 0 || c.fromEnvironment(cmd) != nil {
+		return nil, nothing
+	}
+	r := &remote{}
+	r.server, _ = cmd.Flags().GetString("server")        // a flag that is not there is empty, and nothing is offered
+	r.tokenFile, _ = cmd.Flags().GetString("token-file") // as above
+	s, err := c.connect(cmd, r)
+	if err != nil {
+		return nil, nothing
+	}
+	resp, err := s.ListIncidents(cmd.Context(), connect.NewRequest(&candorv1.ListIncidentsRequest{}))
+	if err != nil {
+		return nil, nothing
+	}
+	var ids []string
+	for _, inc := range resp.Msg.GetIncidents() {
+		ids = append(ids, inc.GetId()+"\t"+stateWord(inc.GetState()))
+	}
+	return ids, nothing
 }

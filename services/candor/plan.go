@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -15,6 +16,9 @@ import (
 	"candor/pkg/roster"
 	candorv1 "candor/proto/candor/v1"
 )
+
+// mostPreviews is how many messages the api renders at once.
+const mostPreviews = 50
 
 // files are what a declaration is made of.
 type files struct{ playbook, facts, roster string }
@@ -93,8 +97,8 @@ Ends with exit code 7 if the plan has blockers or a file has mistakes.`,
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if preview < 0 || preview > 50 {
-			return usageError(cmd, "--preview %d: 0 to 50 messages", preview)
+		if preview < 0 || preview > mostPreviews {
+			return usageError(cmd, "--preview %d: 0 to %d messages", preview, mostPreviews)
 		}
 		name := ""
 		if len(args) == 1 {
@@ -123,8 +127,13 @@ func (c *cli) showPlan(p *candorv1.Plan, messages []*candorv1.PreviewMessage, as
 	var err error
 	if asJSON {
 		err = c.planJSON(p, messages)
-	} else if err = plan.Text(c.out, p, c.zone); err == nil {
-		c.messages(messages)
+	} else {
+		if p.GetIncident() == "" {
+			p.Incident, p.PlanHash = "(none)", "(name the incident to see what an approval would name: candor plan ID)"
+		}
+		if err = plan.Text(c.out, p, c.zone); err == nil {
+			c.messages(messages)
+		}
 	}
 	if err == nil && len(p.GetBlockers()) > 0 {
 		return &failure{code: exitMistakes}
@@ -156,7 +165,7 @@ func (c *cli) planFiles(cmd *cobra.Command, name string, from *files, how *readi
 	file.Close()
 	if err != nil {
 		_, _ = maker.Plan(&candorv1.RosterManifest{}, nil) // ends its goroutines
-		return nil, nil, fmt.Errorf("%s: %w", from.roster, err)
+		return nil, nil, unreadable(from.roster, err)
 	}
 	p, err := maker.Plan(report.Manifest(), report.Blockers)
 	if err != nil {
@@ -170,7 +179,8 @@ func (c *cli) planFiles(cmd *cobra.Command, name string, from *files, how *readi
 	if preview == 0 {
 		return p, nil, nil
 	}
-	return p, maker.Preview(preview), nil
+	messages, err := maker.Preview(preview)
+	return p, messages, err
 }
 
 func (c *cli) planIncident(cmd *cobra.Command, name string, to *remote, preview int) (*candorv1.Plan, []*candorv1.PreviewMessage, error) {
@@ -178,16 +188,12 @@ func (c *cli) planIncident(cmd *cobra.Command, name string, to *remote, preview 
 	if err != nil {
 		return nil, nil, err
 	}
-	resp, err := s.GetIncident(cmd.Context(), connect.NewRequest(&candorv1.GetIncidentRequest{Incident: name}))
-	if err != nil {
-		return nil, nil, err
-	}
-	p := resp.Msg.GetIncident().GetPlan()
-	if preview == 0 {
-		return p, nil, nil
+	inc, err := s.incident(cmd.Context(), name)
+	if err != nil || preview == 0 {
+		return inc.GetPlan(), nil, err
 	}
 	messages, err := s.preview(cmd.Context(), name, preview)
-	return p, messages, err
+	return inc.GetPlan(), messages, err
 }
 
 func (s *client) preview(ctx context.Context, name string, n int) ([]*candorv1.PreviewMessage, error) {
@@ -231,11 +237,14 @@ func (c *cli) messages(all []*candorv1.PreviewMessage) {
 			head += fmt.Sprintf(" (%s, %s)", plural(uint64(m.GetSegments()), "segment", "segments"), m.GetEncoding())
 		}
 		c.out.printf("\n%s\n", c.out.paint(bold, head))
+		margin := c.out.paint(faint, "  │")
 		if m.GetSubject() != "" {
-			c.out.line(c.out.paint(faint, "  │ ") + c.out.paint(bold, m.GetSubject()) + "\n" + c.out.paint(faint, "  │"))
+			c.out.line(margin + " " + c.out.paint(bold, quoted(m.GetSubject())[0]) + "\n" + margin)
 		}
 		for _, l := range quoted(m.GetText()) {
-			c.out.line(c.out.paint(faint, "  │ ") + l)
+			for _, part := range strings.Split(wrap(l, c.out.textWidth()-4, ""), "\n") {
+				c.out.line(strings.TrimRight(margin+" "+part, " "))
+			}
 		}
 	}
 }

@@ -231,7 +231,7 @@ func channelTitle(ch candorv1.Channel) string {
 	return "Notice"
 }
 
-// quoted is a text of somebody else's making as lines that cannot move the cursor.
+// quoted is a text of somebody else's making as lines that cannot move the cursor, with one empty line at most between two.
 func quoted(s string) []string {
 	clean := strings.Map(func(r rune) rune {
 		if r != '\n' && unicode.IsControl(r) {
@@ -239,5 +239,6 @@ func quoted(s string) []string {
 		}
 		return r
 	}, s)
-	return strings.Split(strings.TrimRight(clean, "\n"), "\n")
+	lines := strings.Split(strings.TrimSpace(clean), "\n")
+	return slices.CompactFunc(lines, func(a, b string) bool { return a == "" && b == "" })
 }

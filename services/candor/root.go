@@ -21,13 +21,16 @@ const (
 	groupServe   = "serve"
 )
 
+// orderKey annotates a command with its place in the help.
+const orderKey = "order"
+
 // commands are all commands of the binary, in the order of the help.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
-		initCommand(c), rosterCommand(c), planCommand(c),
+		demoCommand(c), initCommand(c), rosterCommand(c), planCommand(c),
 		declareCommand(c), approveCommand(c), rejectCommand(c), pauseCommand(c), resumeCommand(c), abortCommand(c), shredCommand(c),
 		incidentsCommand(c), watchCommand(c), statusCommand(c), uncertainCommand(c), deadletterCommand(c),
-		serveCommand(c), targetsCommand(c), tokenCommand(c), versionCommand(c),
+		serveCommand(c), targetsCommand(c), tokenCommand(c), benchCommand(c), versionCommand(c),
 	}
 }
 
@@ -70,14 +73,24 @@ message; delivered is said only when the provider reported it.`,
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"}, &cobra.Group{ID: groupTell, Title: "Tell people"},
 		&cobra.Group{ID: groupWatch, Title: "See who was told"}, &cobra.Group{ID: groupServe, Title: "Run it"},
 	)
-	root.AddCommand(commands(c)...)
-	root.AddCommand(topics()...)
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
+	for i, cmd := range append(commands(c), topics()...) {
+		cmd.Annotations = map[string]string{orderKey: fmt.Sprintf("%03d", i)}
+		root.AddCommand(cmd)
+	}
 	root.SetHelpCommandGroupID(groupServe)
 	root.SetCompletionCommandGroupID(groupServe)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	everyCommand(root, func(cmd *cobra.Command) {
+		if cmd.Name() == "completion" {
+			cmd.Annotations = map[string]string{orderKey: "last"}
+			cmd.Short = "Print what a shell needs to complete commands, flags and incidents"
+		}
 		cmd.DisableFlagsInUseLine = true
+		cmd.SuggestionsMinimumDistance = 2
+		if strings.Contains(cmd.Use, "ID") && cmd.Flags().Lookup("server") != nil && cmd.Name() != "revoke" {
+			cmd.ValidArgsFunction = c.completeID
+		}
 		cmd.Flags().SortFlags = false
 		if check := cmd.Args; check != nil && cmd != root {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {

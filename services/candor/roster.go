@@ -96,7 +96,7 @@ func (c *cli) rosterCheck(cmd *cobra.Command, path string, opts roster.Options, 
 	report, err := roster.Import(cmd.Context(), file, opts, roster.Discard())
 	file.Close()
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return unreadable(path, err)
 	}
 	if asJSON {
 		err = c.json(report)
@@ -107,6 +107,11 @@ func (c *cli) rosterCheck(cmd *cobra.Command, path string, opts roster.Options, 
 		return &failure{code: exitMistakes}
 	}
 	return err
+}
+
+// unreadable says what keeps a customer file from being read.
+func unreadable(path string, err error) error {
+	return &failure{code: exitMistakes, what: path + ": " + strings.TrimPrefix(err.Error(), "read roster: "), cause: err}
 }
 
 // reading says how a customer file is read.

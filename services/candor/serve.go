@@ -23,7 +23,7 @@ func configFlag(cmd *cobra.Command) *string {
 }
 
 func serveCommand(c *cli) *cobra.Command {
-	var target, nats string
+	var target, nats, level string
 	cmd := &cobra.Command{
 		Use: "serve", GroupID: groupServe, Args: none,
 		Short: "Run Candor: all of it, or the targets named",
@@ -50,10 +50,15 @@ is not told again, and nobody is forgotten.`,
 	cmd.Flags().StringVar(&target, "target", "all", "`TARGETS` to run, with commas between; candor targets lists them")
 	cmd.Flags().StringVar(&nats, "nats", "", "`URL` of a broker that runs elsewhere, instead of the one inside")
 	config := configFlag(cmd)
+	cmd.Flags().StringVar(&level, "log-level", "info", "least important `LEVEL` that is logged: debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		targets, err := app.ParseTargets(target)
 		if err != nil {
 			return usageError(cmd, "%v", err)
+		}
+		least, err := zerolog.ParseLevel(level)
+		if err != nil || least < zerolog.DebugLevel || least > zerolog.ErrorLevel {
+			return usageError(cmd, "--log-level %s: there are debug, info, warn and error", level)
 		}
 		cfg, err := loadSettings(*config)
 		if err != nil {
@@ -62,7 +67,7 @@ is not told again, and nobody is forgotten.`,
 		if nats != "" {
 			cfg.NATS.URL = nats
 		}
-		return c.serve(cmd.Context(), cfg, targets)
+		return c.serve(cmd.Context(), cfg, targets, c.log().Level(least))
 	}
 	return cmd
 }
@@ -75,8 +80,7 @@ func loadSettings(path string) (app.Config, error) {
 	return cfg, err
 }
 
-func (c *cli) serve(ctx context.Context, cfg app.Config, targets []string) error {
-	log := c.log()
+func (c *cli) serve(ctx context.Context, cfg app.Config, targets []string, log zerolog.Logger) error {
 	a, err := app.New(ctx, cfg, targets, log)
 	if err != nil {
 		return startFailure(err)

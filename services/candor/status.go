@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,18 +68,18 @@ func (s *client) status(ctx context.Context, name string) (*candorv1.Status, err
 }
 
 func (c *cli) status(ctx context.Context, s *client, st *candorv1.Status) error {
-	resp, err := s.GetIncident(ctx, connect.NewRequest(&candorv1.GetIncidentRequest{Incident: st.GetIncident()}))
+	inc, err := s.incident(ctx, st.GetIncident())
 	if err != nil {
 		return err
 	}
-	c.statusHead(resp.Msg.GetIncident(), st)
+	c.statusHead(inc, st)
 	c.people(st.GetPeople())
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
 			c.funnel(w.GetWave(), ch)
 		}
 	}
-	c.verdict(st)
+	c.verdict(inc, st)
 	return nil
 }
 
@@ -167,8 +166,8 @@ func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
 	w.printf("\n%s  %s", w.paint(bold, head), plural(ch.GetPlannedTotal(), "notice", "notices"))
 	if ch.GetSettled() {
 		w.printf(", %s", w.paint(green, "settled"))
-	} else if ch.GetRatePerSec() > 0 {
-		w.printf(", %s", pace(ch))
+	} else if p := pace(ch); p != "done" {
+		w.printf(", %s", p)
 	}
 	w.line()
 	var rows [][]cell
@@ -191,7 +190,7 @@ func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
 }
 
 // verdict says whether it is over, and if not, what is missing.
-func (c *cli) verdict(st *candorv1.Status) {
+func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 	w := c.out
 	if n := st.GetDuplicates(); n > 0 {
 		w.printf("\n%s\n", w.paint(red, plural(n, "notice was", "notices were")+" accepted twice: this must never happen, report it"))
@@ -199,8 +198,13 @@ func (c *cli) verdict(st *candorv1.Status) {
 	if !st.GetComplete() {
 		w.printf("\n%s\n", w.paint(yellow, "Not complete:"))
 		for _, o := range st.GetOpen() {
-			w.line("  - " + wrap(o, helpWidth, "    "))
+			w.line("  - " + wrap(o, w.textWidth(), "    "))
 		}
+		return
+	}
+	switch inc.GetState() {
+	case candorv1.IncidentState_INCIDENT_STATE_ABORTED, candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
+		w.printf("\n%s nobody is told any more. %s not told.\n", w.paint(red, "Ended:"), plural(st.GetPeople().GetUnreached(), "customer was", "customers were"))
 		return
 	}
 	w.printf("\n%s", w.paint(green, "✓ Complete"))
@@ -241,27 +245,33 @@ func openNotices(ch *candorv1.ChannelStatus) (n uint64) {
 	return n
 }
 
-// pace is how fast a channel goes, and how long it will take like that.
+// pace is how fast a channel goes, and how long it will take like that; or what it waits for.
 func pace(ch *candorv1.ChannelStatus) string {
-	open := openNotices(ch)
+	var waits []string
+	for _, s := range []candorv1.NoticeState{candorv1.NoticeState_NOTICE_STATE_WAITING, candorv1.NoticeState_NOTICE_STATE_UNCERTAIN} {
+		if n := ch.GetStates()[noticeWord(s)]; n > 0 {
+			waits = append(waits, number(n)+" "+noticeWord(s))
+		}
+	}
+	moving := ch.GetStates()["planned"] + ch.GetStates()["intended"]
 	rate := ch.GetRatePerSec()
 	switch {
-	case open == 0:
+	case openNotices(ch) == 0:
 		return "done"
-	case rate > 0:
-		moving := open - ch.GetStates()["uncertain"]
-		per := number(uint64(rate + 0.5))
-		if rate < 10 {
-			per = fmt.Sprintf("%.1f", rate)
-		}
-		if moving == 0 {
-			return per + "/s"
-		}
-		return fmt.Sprintf("%s/s, %s left", per, span(time.Duration(float64(moving)/rate*float64(time.Second))))
+	case moving > 0 && rate >= 0.1:
+		left := span(time.Duration(float64(moving) / rate * float64(time.Second)))
+		return strings.Join(append([]string{perSecond(rate), left + " left"}, waits...), ", ")
+	case moving > 0 && ch.GetStates()["intended"] > 0:
+		return strings.Join(append([]string{"being sent"}, waits...), ", ")
+	case moving > 0:
+		return strings.Join(append([]string{number(moving) + " not begun"}, waits...), ", ")
 	}
-	still := slices.MaxFunc(openStates(), func(a, b candorv1.NoticeState) int {
-		x, y := ch.GetStates()[noticeWord(a)], ch.GetStates()[noticeWord(b)]
-		return int(min(max(int64(x)-int64(y), -1), 1)) //nolint:gosec // counts of notices
-	})
-	return noticeWord(still)
+	return strings.Join(waits, ", ")
+}
+
+func perSecond(rate float64) string {
+	if rate < 10 {
+		return fmt.Sprintf("%.1f/s", rate)
+	}
+	return number(uint64(rate+0.5)) + "/s"
 }

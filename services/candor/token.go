@@ -23,12 +23,13 @@ func tokenCommand(c *cli) *cobra.Command {
 		Long: `Every request to candor serve carries a token, on this machine too. A token
 belongs to one person or machine and has roles:
 
-  admin      makes tokens; has no say in what is sent
-  commander  declares, pauses, resumes, aborts, shreds, settles
-  approver   approves or rejects what somebody else declared
-  viewer     looks
+  admin      makes tokens, replays dead letters, shreds; decides nothing that
+             is sent
+  commander  declares, rejects, pauses, resumes, aborts, shreds, settles
+  approver   approves or rejects what somebody else declared; pauses, aborts
+  viewer     looks, as everybody else but dialers can
   dialer     takes calls from the queue
-  machine    declares drafts and looks, for a playbook of a security tool
+  machine    declares drafts, for a playbook of a security tool
 
 The name is what makes two people two: nobody approves their own draft, whatever
 tokens they hold. Only an admin may make tokens; candor init made the first

@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	narrowest   = 60               // terminal that has room for bars
 	lineEvery   = 2 * time.Second  // of a watch that nobody sees live
 	retryEvery  = time.Second      // when the server went away under a watch
 	retryAtMost = 60 * time.Second // before the watch gives up
@@ -53,9 +54,14 @@ Ends with exit code 0 if the incident is complete, and 3 if you left before.`,
 				c.err.line("You left; the sending goes on. candor status " + args[0] + " shows where it stands.")
 			}
 			return &failure{code: exitIncomplete}
-		case !asJSON:
-			c.verdict(status)
+		case asJSON:
+			return nil
 		}
+		inc, err := s.incident(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		c.verdict(inc, status)
 		return nil
 	}
 	return cmd
@@ -77,7 +83,7 @@ func (c *cli) view(asJSON bool) view {
 	switch {
 	case asJSON:
 		return &jsonView{c: c}
-	case c.out.terminal():
+	case c.out.terminal() && c.out.width() >= narrowest:
 		return newBars(c)
 	}
 	return &lineView{c: c}

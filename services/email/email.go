@@ -44,6 +44,9 @@ func New(cfg Config, p provider.EmailSender, texts *notice.Library, stopped Supp
 	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, slots: make(chan struct{}, cfg.InFlight)}
 }
 
+// smallStride is what requests for few people share an intent for.
+const smallStride = 100
+
 // Ready prepares a page.
 func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	set, err := s.texts.Set(p.Incident.PlanHash(), p.Incident.Draft.GetDeclaration())
@@ -70,7 +73,7 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	return &round{
 		Sender: s, page: p, text: text.Dated(s.now().In(zone)), sendgrid: pb.Providers.SendGrid,
 		terms: dispatch.Terms{
-			TextHash: hash[:], Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
+			TextHash: hash[:], StrideSlots: max(pb.Providers.SendGrid.Batch, smallStride), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
 			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
 		},
 	}, nil

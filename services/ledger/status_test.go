@@ -99,7 +99,7 @@ func TestComplete(t *testing.T) {
 			p.openAllBut(on(email, 1))
 			p.tellAllBut(on(email, 1))
 			p.write(on(email, 1), intent(1, 0, 4), outcome(1, accepted, "", 0, 4))
-		}, []string{"hold 19 notices, planned were 20", "wave w0, email: the journals hold 9 notices, approved were 10 to 10"}},
+		}, []string{"hold 19 notices, planned were 20", "wave w0, email: the journals hold 9 notices, approved were 10"}},
 		{"a page too many", nil, func(p *pen) {
 			p.openAll()
 			p.tellAll()

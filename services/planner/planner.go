@@ -46,6 +46,12 @@ func New(b *bus.Bus, pages *pagestore.Store, texts *notice.Library, now func() t
 
 // Run plans until ctx ends.
 func (p *Planner) Run(ctx context.Context) error {
+	if err := p.resume(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	on := func(durable string, h func(context.Context, *incident.Incident) error) {
 		g.Go(func() error {
@@ -63,6 +69,35 @@ func (p *Planner) Run(ctx context.Context) error {
 	serve(ctx, g, p, "settle", p.askSettle)
 	serve(ctx, g, p, "replay", p.askReplay)
 	return g.Wait()
+}
+
+// resume goes on with what a planner that died had begun, without waiting until the broker gives its facts to another one.
+func (p *Planner) resume(ctx context.Context) error {
+	subjects, err := p.bus.CountSubjects(ctx, topology.StreamBreach, topology.Breach("*"))
+	if err != nil {
+		return fmt.Errorf("list incidents: %w", err)
+	}
+	for subject := range subjects {
+		id, ok := topology.ParseBreach(subject)
+		if !ok {
+			continue
+		}
+		inc, err := p.log.Load(ctx, id)
+		if err != nil {
+			return err
+		}
+		switch {
+		case inc.Declared():
+			err = p.declared(ctx, inc)
+		case inc.State == candorv1.IncidentState_INCIDENT_STATE_ABORTING && !inc.DeclaredAt.IsZero():
+			_, err = p.seal(ctx, inc)
+		}
+		if err != nil {
+			// One incident that cannot be planned must not keep the others from it; its fact is delivered again.
+			p.out.Error().Err(err).Str("incident", id).Msg("planning failed and is tried again")
+		}
+	}
+	return nil
 }
 
 // fact handles one republished fact by looking at the incident as it is now, not as it was then.
