@@ -58,7 +58,7 @@ func (b *Bus) publish(ctx context.Context, stream string, msg *nats.Msg) (uint64
 
 // AppendBatch stores up to MaxBatch messages as one: all of them, with consecutive sequences from first on, or none.
 //
-// It costs about one fsync. A subject may appear twice only if its later messages are unfenced. A definite refusal is
+// It costs a handful of fsyncs, however many messages it has. A subject may appear twice only if its later messages are unfenced. A definite refusal is
 // ErrBatchRefused and wraps the reason.
 func (b *Bus) AppendBatch(ctx context.Context, stream string, ms []Message) (first uint64, err error) {
 	switch {

@@ -17,7 +17,7 @@ const (
 
 // CommitterOptions bounds one batch of a Committer; the zero value is right.
 type CommitterOptions struct {
-	MaxMessages int // 500
+	MaxMessages int // MaxBatch
 	MaxBytes    int // 1 MB
 }
 
@@ -46,13 +46,12 @@ type pending struct {
 
 // NewCommitter prepares a committer for one stream; it appends while Run runs.
 func NewCommitter(b *Bus, stream string, opts CommitterOptions) *Committer {
-	if opts.MaxMessages <= 0 {
-		opts.MaxMessages = 500
+	if opts.MaxMessages <= 0 || opts.MaxMessages > MaxBatch {
+		opts.MaxMessages = MaxBatch
 	}
 	if opts.MaxBytes <= 0 {
 		opts.MaxBytes = 1 << 20
 	}
-	opts.MaxMessages = min(opts.MaxMessages, MaxBatch)
 	return &Committer{b: b, stream: stream, opts: opts, wake: make(chan struct{}, 1)}
 }
 

@@ -18,6 +18,7 @@ import (
 	"candor/pkg/journal"
 	"candor/pkg/provider"
 	"candor/pkg/topology"
+	"candor/pkg/vault"
 	"candor/pkg/window"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -587,4 +588,24 @@ func TestABrokerThatIsSilentMakesNoDeadLetter(t *testing.T) {
 	w.start()
 	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
 	w.carrier.once(t, 2)
+}
+
+func TestAShreddedPageIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.open()
+	w.write(intent(1, 1, time.Now().Add(-time.Hour), 0))
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "test"}}})
+	w.write(&candorv1.JournalEntry{Event: &candorv1.JournalEntry_Sealed{Sealed: &candorv1.Sealed{Reason: "aborted"}}})
+	w.carrier.openErr = []error{fmt.Errorf("key: %w", vault.ErrShredded)}
+	w.order()
+	w.start()
+	st := w.await("the one on its way is uncertain", func(st *journal.State) bool {
+		state, reason := st.Notice(0)
+		return state == candorv1.NoticeState_NOTICE_STATE_UNCERTAIN && reason == "shredded"
+	})
+	w.queueEmpty()
+	if st.DeadFor != "" || len(w.carrier.messages()) != 0 {
+		t.Errorf("dead letter %q, sent %v", st.DeadFor, w.carrier.messages())
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"candor/pkg/bus"
 	"candor/pkg/journal"
 	"candor/pkg/topology"
+	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -20,6 +21,8 @@ var (
 	errStopping = errors.New("stopping")
 	// errDead marks what only a person can mend; what it wraps says what.
 	errDead = errors.New("dead letter")
+	// errShredded is a page of an ended incident that nobody can open any more.
+	errShredded = errors.New("the page was shredded")
 )
 
 func dead(format string, args ...any) error {
@@ -104,7 +107,10 @@ func (h *hand) work(ctx context.Context) error {
 	if st.DeadFor != "" || h.settled() {
 		return nil
 	}
-	if err := h.ready(ctx); err != nil {
+	switch err := h.ready(ctx); {
+	case errors.Is(err, errShredded):
+		return h.giveIn(ctx)
+	case err != nil:
 		return err
 	}
 	for {
@@ -139,6 +145,9 @@ func (h *hand) ready(ctx context.Context) error {
 		if ctx.Err() != nil || retryable(err) {
 			return fmt.Errorf("open page %d: %w", h.key.Page, err)
 		}
+		if inc.Ended() && (errors.Is(err, vault.ErrShredded) || errors.Is(err, bus.ErrNotFound)) {
+			return errShredded
+		}
 		return dead("page %d cannot be opened: %w", h.key.Page, err)
 	}
 	if len(page.Customers) != h.st.Len() {
@@ -153,6 +162,20 @@ func (h *hand) ready(ctx context.Context) error {
 		return dead("the text is not the one that was approved: this version of Candor renders it differently")
 	}
 	return nil
+}
+
+// giveIn leaves a page whose customers were shredded: nobody can be asked about them any more, so what was on its way stays
+// uncertain, and the others were settled by the seal.
+func (h *hand) giveIn(ctx context.Context) error {
+	facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
+	for n := range uint32(h.st.Len()) {
+		if at, _ := h.st.Doubt(n); at.IsZero() {
+			if _, open := h.st.Open(n); open {
+				facts.add(n, h.st.Attempt(n), fact{result: candorv1.Result_RESULT_UNKNOWN, reason: "shredded"})
+			}
+		}
+	}
+	return h.record(ctx, facts)
 }
 
 // step does the next thing that the page needs. It reports done when the order may be acknowledged.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,12 +57,18 @@ func writeSynced(path string, data []byte) (err error) {
 
 // unspill appends what an earlier process kept. Facts may land twice: the fold takes them once.
 func (w *Worker) unspill(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(w.cfg.SpillDir, "*"+spillSuffix))
-	if err != nil || w.cfg.SpillDir == "" {
+	if w.cfg.SpillDir == "" {
 		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(w.cfg.SpillDir, "*"+spillSuffix))
+	if err != nil {
+		return fmt.Errorf("outcomes of the last run: %w", err)
 	}
 	for _, path := range files {
 		raw, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("outcomes of the last run: %w", err)
 		}
@@ -73,7 +80,8 @@ func (w *Worker) unspill(ctx context.Context) error {
 		if _, err := w.Bus.Append(ctx, topology.StreamJournal, bus.Message{Subject: string(subject), Data: data}); err != nil {
 			return fmt.Errorf("append outcomes of the last run: %w", err)
 		}
-		if err := os.Remove(path); err != nil {
+		// Several workers may share the folder: whoever was first has removed the file.
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("outcomes of the last run: %w", err)
 		}
 		w.Log.Info().Str("subject", string(subject)).Msg("outcomes of the last run appended")

@@ -154,9 +154,7 @@ func (i *Incident) Proto() *candorv1.Incident {
 		Id: i.ID, State: i.State, Revision: i.Draft.GetRevision(), PlanHash: hex.EncodeToString(i.PlanHash()),
 		DeclaredBy: i.DraftedBy, ApprovedBy: i.ApprovedBy, Plan: i.Draft.GetPlan(), Reason: i.Reason, Sequence: i.Seq,
 	}
-	for _, ch := range slices.Sorted(maps.Keys(i.Paused)) {
-		p.PausedChannels = append(p.PausedChannels, ch)
-	}
+	p.PausedChannels = slices.Sorted(maps.Keys(i.Paused))
 	if !i.DraftedAt.IsZero() {
 		p.DraftedAt = timestamppb.New(i.DraftedAt)
 	}

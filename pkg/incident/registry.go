@@ -35,7 +35,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	once := sync.OnceFunc(func() { close(r.ready) })
 	err := r.bus.Follow(ctx, topology.StreamBreach, []string{topology.BreachAll}, 1, r.fold, func(uint64) { once() })
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end of ctx is no failure
 	}
 	return fmt.Errorf("follow incidents: %w", err)
 }

@@ -41,6 +41,8 @@ type Set struct {
 	macs   sync.Pool
 	ready  chan struct{}
 	count  atomic.Int64
+	// version is raised by every change, before its lock is given back.
+	version atomic.Uint64
 	shards [shards]shard // by a key's first byte
 }
 
@@ -82,6 +84,10 @@ func (s *Set) Ready() <-chan struct{} { return s.ready }
 // Len returns how many opt-outs there are.
 func (s *Set) Len() int { return int(s.count.Load()) }
 
+// Version changes when the set may have. An answer of Has that was asked for after Version is as good as new while Version
+// stays the same.
+func (s *Set) Version() uint64 { return s.version.Load() }
+
 // Has reports whether the owner of the address must not be written to on the channel.
 func (s *Set) Has(channel candorv1.Channel, a Address) bool {
 	k := s.key(channel, a)
@@ -107,6 +113,7 @@ func (s *Set) set(k [keyBytes]byte, in bool) {
 	sh := &s.shards[k[0]%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	defer s.version.Add(1)
 	before := len(sh.keys)
 	if in {
 		sh.keys[k] = struct{}{}

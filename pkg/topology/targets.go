@@ -51,7 +51,7 @@ func Targets() []Target {
 			Name: "ledger", Does: "knows where every notice stands",
 			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts},
 			Serves: []string{"ask.ledger.>"},
-			Writes: []string{"ask.>"},
+			Writes: []string{},
 		},
 		{Name: "sandbox", Does: "plays the providers: sends nothing, shows every inbox; only when named"},
 		{Name: "nats", Does: "the broker for other processes, with an fsync before every acknowledgement"},
@@ -64,7 +64,7 @@ func worker(ch candorv1.Channel, does string) Target {
 		Name: name, Does: does,
 		Reads:  []string{StreamBreach, StreamRoster, StreamJournal, BucketSuppressions, BucketLimits},
 		Serves: []string{"ask." + name + ".>"},
-		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits), "ask.>"},
+		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits)},
 	}
 	for _, lane := range Lanes {
 		t.Takes = append(t.Takes, StreamOrders+"/"+OrderConsumer(ch, lane))

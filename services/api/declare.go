@@ -140,6 +140,9 @@ func (a *API) preview(ctx context.Context, q *candorv1.PreviewRequest) (*candorv
 	if err != nil {
 		return nil, err
 	}
+	if inc.State == candorv1.IncidentState_INCIDENT_STATE_SHREDDED {
+		return nil, refuse(connect.CodeFailedPrecondition, "incident %s was shredded: its customers cannot be shown to anybody any more", inc.ID)
+	}
 	in, err := a.planInput(inc.Draft.GetDeclaration())
 	if err != nil {
 		return nil, err

@@ -93,8 +93,10 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 		a.group.Add("nats", run.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }))
 		return a, nil
 	}
-	if err := a.openVault(); err != nil {
-		return nil, err
+	if !slices.Equal(targets, []string{"ledger"}) { // which needs no key, and gets none
+		if err := a.openVault(); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.addShared(ctx); err != nil {
 		return nil, err

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
+	stdlog "log"
 	"maps"
 	"net/http"
 	"os"
@@ -48,6 +50,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// These tests wait for other processes, not for a processor.
+	_ = flag.Set("test.parallel", "6")
 	goleak.VerifyTestMain(m)
 }
 
@@ -109,8 +113,8 @@ func newSite(t *testing.T) *site {
 		"http": "{addr: '127.0.0.1:0'}",
 		"nats": "{free_space_mark: 1}",
 		// A provider that answers at once or never, and that lists a message as soon as it has it.
-		"sms":     "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s}",
-		"email":   "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s}",
+		"sms":     "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
+		"email":   "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
 		"sandbox": "{listen: '127.0.0.1:0'}",
 	}}
 }
@@ -478,3 +482,6 @@ func pauseAndResume(t *testing.T, incidents candorv1connect.IncidentServiceClien
 		t.Fatal(err)
 	}
 }
+
+// quiet swallows what net/http has to say about connections that were cut on purpose.
+func quiet() *stdlog.Logger { return stdlog.New(io.Discard, "", 0) }

@@ -22,10 +22,10 @@ func TestImportArrows(t *testing.T) {
 		"github.com/twilio/twilio-go":         {"candor/services/sms/twilio"},
 		"github.com/sendgrid/":                {"candor/services/email/sendgrid"},
 		"github.com/tink-crypto/tink-go":      {"candor/pkg/vault"},
-		"github.com/nyaruka/phonenumbers":     {"candor/pkg/roster"},
+		"github.com/nyaruka/phonenumbers":     {"candor/pkg/roster", "candor/pkg/playbook"},
 		"github.com/cbroglie/mustache":        {"candor/pkg/notice", "candor/pkg/playbook"},
 		"github.com/spf13/cobra":              {"candor/services/candor"},
-		"github.com/prometheus/client_golang": {"candor/pkg/httpd"},
+		"github.com/prometheus/client_golang": {"candor/pkg/httpd", "candor/services/api", "candor/services/app"},
 	}
 	root := filepath.Join("..", "..")
 	seen := 0

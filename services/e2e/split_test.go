@@ -65,6 +65,13 @@ func TestAWorkerThatSleptWhileAnotherTookOverSendsNothingAgain(t *testing.T) {
 	accepted(t, s.truth, 10, 0) // strides are announced in full, four requests of them are under way
 	asleep := services["sms"]
 	asleep.signal(syscall.SIGSTOP)
+	st, err := s.driver.Status(t.Context(), inc.GetId())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.GetWaves()[0].GetChannels()[0].GetStates()["intended"] == 0 {
+		t.Fatalf("the worker was not stopped in the middle of anything: %v", st)
+	}
 	s.start("sms")
 	pauseAndResume(t, s.steer(services["api"]), inc.GetId()) // puts back the orders that the sleeper holds
 	told := func() uint64 {

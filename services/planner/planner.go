@@ -48,7 +48,7 @@ func New(b *bus.Bus, pages *pagestore.Store, texts *notice.Library, now func() t
 func (p *Planner) Run(ctx context.Context) error {
 	if err := p.resume(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 		return err
 	}

@@ -378,7 +378,6 @@ func TestSealWinsAgainstABusyWorker(t *testing.T) {
 	if err := w.declared(); err != nil {
 		t.Fatal(err)
 	}
-	inc := w.reload()
 	stale := w.states()
 	k := key(candorv1.Channel_CHANNEL_SMS, 0)
 	w.intend(k, 0)
@@ -390,7 +389,7 @@ func TestSealWinsAgainstABusyWorker(t *testing.T) {
 			}
 		}
 	})
-	if err := w.planner.sealAll(t.Context(), inc, keys, stale); err != nil {
+	if err := w.planner.sealAll(t.Context(), keys, stale); err != nil {
 		t.Fatal(err)
 	}
 	for k, st := range w.states() {

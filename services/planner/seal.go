@@ -42,7 +42,7 @@ func (p *Planner) seal(ctx context.Context, inc *incident.Incident) (*candorv1.S
 		if len(open) == 0 {
 			break
 		}
-		if err := p.sealAll(ctx, inc, open, states); err != nil {
+		if err := p.sealAll(ctx, open, states); err != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +95,7 @@ func (p *Planner) journals(ctx context.Context, inc *incident.Incident) ([]journ
 }
 
 // sealAll seals the journals in batches; where somebody wrote meanwhile the batch is refused and the caller reads again.
-func (p *Planner) sealAll(ctx context.Context, inc *incident.Incident, keys []journal.Key, states map[journal.Key]*journal.State) error {
+func (p *Planner) sealAll(ctx context.Context, keys []journal.Key, states map[journal.Key]*journal.State) error {
 	for chunk := range slices.Chunk(keys, batchMost) {
 		ms := make([]bus.Message, 0, len(chunk))
 		for _, k := range chunk {

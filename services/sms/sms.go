@@ -11,6 +11,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +39,8 @@ type Provider interface {
 // Suppressions says who has opted out.
 type Suppressions interface {
 	Has(ch candorv1.Channel, a suppression.Address) bool
+	// Version changes whenever another answer of Has may.
+	Version() uint64
 }
 
 // Sender is the courier of text messages.
@@ -84,11 +88,11 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 			TextHash: hash[:], Quiet: wave.Channels.SMS.Quiet(), Zone: zone, RetryBudget: wave.Channels.SMS.RetryFor,
 			ResendUncertainAfter: wave.Channels.SMS.Uncertain.ResendAfter,
 		},
-		bodies: make([]body, len(p.Roster.Customers)),
+		bodies: make([]body, len(p.Roster.Customers)), asked: make([]asked, len(p.Roster.Customers)),
 	}, nil
 }
 
-// round is one page of text messages. It is used by one goroutine, but for what Send starts.
+// round is one page of text messages. It is used by one goroutine, but for what Send starts: each of those has a slot to itself.
 type round struct {
 	*Sender
 	page   dispatch.Page
@@ -96,6 +100,14 @@ type round struct {
 	twilio *playbook.Twilio
 	terms  dispatch.Terms
 	bodies []body
+	asked  []asked
+}
+
+// asked says that the customer's number had not been opted out at a version of the list.
+type asked struct {
+	version uint64
+	address int
+	ok      bool
 }
 
 // body is a customer's text, rendered once.
@@ -111,6 +123,10 @@ func (r *round) customer(slot uint32) *roster.Customer { return &r.page.Roster.C
 func (r *round) Addresses(slot uint32) int { return int(r.customer(slot).TextPhones) }
 
 func (r *round) Suppressed(slot uint32, address int) string {
+	now := asked{version: r.stopped.Version(), address: address, ok: true}
+	if r.asked[slot] == now {
+		return ""
+	}
 	c := r.customer(slot)
 	if ok, reason := c.Usable(channel); !ok {
 		return reason
@@ -118,6 +134,7 @@ func (r *round) Suppressed(slot uint32, address int) string {
 	if address < r.Addresses(slot) && r.stopped.Has(channel, c.Phones[address]) {
 		return roster.OptedOut
 	}
+	r.asked[slot] = now
 	return ""
 }
 
@@ -146,33 +163,53 @@ func (r *round) Pace(slot uint32, _ int) dispatch.Pace {
 	return dispatch.Pace{Sender: senders[i].From, PerSec: senders[i].SegmentsPerSec, Units: r.body(slot).segments}
 }
 
-// Send hands over one message for each slot, as many at a time as are free.
+// Send hands over one message for each slot, as many at a time as are free. Whoever has a place in the queue keeps it until the
+// stride is done: a stride that ends early is a page whose next one can be written down.
 func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
 	out := make([]dispatch.Outcome, len(s.Slots))
-	var g errgroup.Group
-	key := noticeid.Key{
-		Incident: r.page.Key.Incident, Wave: r.page.Key.Wave, Channel: channel, Page: r.page.Key.Page,
-	}
-	for i, slot := range s.Slots {
-		// What a slot needs is made here; the goroutines share nothing but their own place in out.
-		k := key
-		k.Slot = slot
-		m := provider.SMS{
-			ID: string(r.ids.Append(nil, k, s.Attempt)), To: r.customer(slot).Phones[s.Address[i]], From: s.Sender, Body: r.body(slot).text,
-		}
-		r.slots <- struct{}{}
-		g.Go(func() error {
-			defer func() { <-r.slots }()
-			// STOP may have come since the stride was chosen.
-			if why := r.Suppressed(slot, s.Address[i]); why != "" {
-				out[i].Suppressed = why
-				return nil
+	var (
+		g    sync.WaitGroup
+		next atomic.Int64
+		done = make(chan struct{})
+	)
+	work := func() {
+		defer func() { <-r.slots }()
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(out) {
+				return
 			}
-			out[i].Outcome = r.provider.SendSMS(ctx, m, s.SendBefore)
-			return nil
-		})
+			if i == len(out)-1 {
+				close(done)
+			}
+			out[i] = r.send(ctx, s, i)
+		}
 	}
-	_ = g.Wait() // its functions return no errors
+	for range out {
+		select {
+		case r.slots <- struct{}{}:
+			g.Go(work)
+			continue
+		case <-done:
+		}
+		break
+	}
+	g.Wait()
+	return out
+}
+
+// send hands over the message for one place of the stride. It touches nothing of the round but what belongs to that slot.
+func (r *round) send(ctx context.Context, s dispatch.Stride, i int) (out dispatch.Outcome) {
+	slot, address := s.Slots[i], s.Address[i]
+	// STOP may have come since the stride was chosen.
+	if out.Suppressed = r.Suppressed(slot, address); out.Suppressed != "" {
+		return out
+	}
+	var id [96]byte
+	key := noticeid.Key{Incident: r.page.Key.Incident, Wave: r.page.Key.Wave, Channel: channel, Page: r.page.Key.Page, Slot: slot}
+	out.Outcome = r.provider.SendSMS(ctx, provider.SMS{
+		ID: string(r.ids.Append(id[:0], key, s.Attempt)), To: r.customer(slot).Phones[address], From: s.Sender, Body: r.body(slot).text,
+	}, s.SendBefore)
 	return out
 }
 
@@ -189,7 +226,7 @@ func (r *round) Find(ctx context.Context, doubts []dispatch.Doubt) []dispatch.Fi
 			found, err := r.provider.FindSMS(ctx, c.Phones[d.Address], d.Since.Add(-r.lag).Truncate(time.Second))
 			if err != nil {
 				out[i].Err = err
-				return nil
+				return nil //nolint:nilerr // one that cannot be asked about does not stop the others
 			}
 			// Newest first; the oldest match is the one in doubt, since nothing is sent twice.
 			slices.Reverse(found)
