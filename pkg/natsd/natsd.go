@@ -45,6 +45,7 @@ type Config struct {
 	Witness       string // the witness file; default: Dir + ".witness", so that a folder put back from a backup is noticed
 	Listen        string // host:port for other processes; empty for none. Needs Users
 	Users         []User
+	Hold          bool   // keep the port closed until Admit, for whoever has to look at Damage first
 	Memory        bool   // for tests: no fsync
 	MaxPayload    int32  // bytes of one message; 8 MB if not set
 	FreeSpaceMark uint64 // bytes free below which SpaceLow is true; the larger of 1 GB and 5 % of the disk if not set
@@ -68,8 +69,10 @@ type Server struct {
 	inner  *server.Server
 	port   int // kept over a restart
 	closed bool
-	stuck  map[string]*stuckStream
-	damage []string
+	// admitted says that a port that was held is open.
+	admitted bool
+	stuck    map[string]*stuckStream
+	damage   []string
 }
 
 // Open starts the server and returns when streams can be used. Its boot number is on disk by then.
@@ -135,7 +138,7 @@ func (s *Server) options() (*server.Options, error) {
 		ServerName: "candor",
 		NoSigs:     true, // stopping in order is for main
 		NoLog:      true,
-		DontListen: s.cfg.Listen == "",
+		DontListen: s.cfg.Listen == "" || s.cfg.Hold && !s.admitted,
 		MaxPayload: s.cfg.MaxPayload,
 		JetStream:  true,
 		StoreDir:   s.cfg.Dir,
@@ -214,6 +217,24 @@ func (s *Server) start(ctx context.Context) error {
 	if a, ok := inner.Addr().(*net.TCPAddr); ok {
 		s.port = a.Port
 	}
+	return nil
+}
+
+// Admit opens the port of a server that was told to hold it closed.
+func (s *Server) Admit() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Listen == "" || !s.cfg.Hold || s.admitted || s.inner == nil {
+		return nil
+	}
+	open := make(chan struct{})
+	s.inner.AcceptLoop(open)
+	<-open
+	a, ok := s.inner.Addr().(*net.TCPAddr)
+	if !ok {
+		return fmt.Errorf("listen on %s: the port cannot be had; is another process on it? choose another one as nats.listen", s.cfg.Listen)
+	}
+	s.admitted, s.port = true, a.Port
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -269,6 +270,47 @@ func TestTheDoorIsClosedByDefault(t *testing.T) {
 	}
 	if _, err := natsd.Open(t.Context(), natsd.Config{Dir: dir + "3", Listen: "127.0.0.1:0", Users: []natsd.User{{Name: "x", NKeyPublic: "SUSEED"}}}, zerolog.Nop()); err == nil {
 		t.Error("a user without a public key was taken")
+	}
+}
+
+// Workers in other processes must not come in before somebody has looked at the damage.
+func TestAHeldPortOpensWhenAdmitted(t *testing.T) {
+	t.Parallel()
+	public, seed, err := bus.NewUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seedFile := filepath.Join(t.TempDir(), "x.seed")
+	if err := os.WriteFile(seedFile, seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, natsd.Config{
+		Dir: filepath.Join(t.TempDir(), "nats"), Memory: true, Listen: addr, Hold: true,
+		Users: []natsd.User{{Name: "x", NKeyPublic: public, Publish: []string{">"}, Subscribe: []string{">"}}},
+	})
+	if c, err := net.Dial("tcp", addr); err == nil {
+		_ = c.Close()
+		t.Fatal("the port is open before anybody was admitted")
+	}
+	for range 2 {
+		if err := s.Admit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := bus.Connect(t.Context(), bus.Config{URL: s.ClientURL(), Name: "x", NKeySeedFile: seedFile}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

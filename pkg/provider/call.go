@@ -116,7 +116,7 @@ func (c *Call) do(ctx context.Context, template *http.Request, length int64, rew
 		if err == nil {
 			body, err := c.read(resp, cancel)
 			c.release()
-			c.skew = skew(resp.Header.Get("Date"), started, c.t.now())
+			c.skew = c.t.skew(resp.Header.Get("Date"), started, c.t.now())
 			return resp, body, err
 		}
 		if !c.idleConnDied(ctx) {

@@ -5,7 +5,7 @@ import "time"
 // For the tests outside of the package, which need providertest.
 var (
 	TimeLeft = timeLeft
-	Skew     = skew
+	Skew     = new(Transport).skew
 )
 
 // NewTransportWith has its own way to dial and its own patience with error bodies.

@@ -96,15 +96,28 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), MaxRetryAfter)
 }
 
+// httpDate is a Date header that was read.
+type httpDate struct {
+	text string
+	at   time.Time
+}
+
 // skew is how far the clock that wrote date, in whole seconds, must have been from ours between sent and received.
-func skew(date string, sent, received time.Time) time.Duration {
+func (t *Transport) skew(date string, sent, received time.Time) time.Duration {
 	if date == "" {
 		return 0
 	}
-	at, err := time.Parse(http.TimeFormat, date)
-	if err != nil {
-		return 0
+	// The answers of a second share a date.
+	last := t.date.Load()
+	if last == nil || last.text != date {
+		at, err := time.Parse(http.TimeFormat, date)
+		if err != nil {
+			return 0
+		}
+		last = &httpDate{text: date, at: at}
+		t.date.Store(last)
 	}
+	at := last.at
 	if ahead := at.Sub(received.Round(0)); ahead > 0 {
 		return ahead
 	}

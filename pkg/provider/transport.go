@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,7 @@ type Transport struct {
 	requestTimeout time.Duration
 	errorGrace     time.Duration
 	now            func() time.Time
+	date           atomic.Pointer[httpDate] // the last one read
 }
 
 // NewTransport makes a Transport that reads both clocks through now: time.Now outside of tests.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // field is a column that the import knows.
@@ -180,6 +181,12 @@ func (h *headers) header(cells []string) ([]field, []ColumnMapping, error) {
 		slices.Sort(missing)
 		return nil, nil, fmt.Errorf("map: the file has no column %s", strings.Join(missing, ", "))
 	}
+	for i, c := range cells {
+		if fields[i] == fieldNone && personal(c) {
+			// A file without headers: its first customer would be taken for them, and shown as such.
+			return nil, nil, fmt.Errorf("column %d of the first row holds an address or a number: the row must hold the headers, such as %s", i+1, strings.Join(Fields()[:5], ", "))
+		}
+	}
 	if !some {
 		// The row may be a customer's: it is not quoted here.
 		return nil, nil, fmt.Errorf("no column of the first row is known: it must hold the headers, such as %s; or map them", strings.Join(Fields()[:5], ", "))
@@ -188,4 +195,19 @@ func (h *headers) header(cells []string) ([]field, []ColumnMapping, error) {
 		return nil, nil, errors.New("the file has no column with telephone numbers and none with e-mail addresses: map one, as in --map email=\"Contact\"")
 	}
 	return fields, mapping, nil
+}
+
+// personal says whether a cell is a customer's rather than a header: no column is named like an address, or like a number alone.
+func personal(cell string) bool {
+	const phoneDigits = 7
+	if strings.ContainsFunc(cell, unicode.IsLetter) {
+		return strings.Contains(cell, "@")
+	}
+	digits := 0
+	for _, r := range cell {
+		if unicode.IsDigit(r) {
+			digits++
+		}
+	}
+	return digits >= phoneDigits
 }

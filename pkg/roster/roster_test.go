@@ -164,6 +164,8 @@ func TestImportErrors(t *testing.T) {
 		{"workbook", "PK\x03\x04....", Options{}, []string{"Excel", "save it as CSV"}},
 		{"array", `[{"email":"a@example.com"}]`, Options{}, []string{"one JSON object per line"}},
 		{"no headers", "1,Ana,ana@example.com\n", Options{}, []string{"must hold the headers"}},
+		{"no headers, but a word that could be one", "1,Ana,ana@example.com,email\n", Options{}, []string{"column 3", "must hold the headers"}},
+		{"no headers, a number", "Ana,email,+1 (415) 555-0101\n", Options{}, []string{"column 3", "must hold the headers"}},
 		{"no contact", "customer_ref,nombre\n1,Ana\n", Options{}, []string{"no column with telephone numbers"}},
 		{"mapped column is missing", "id,email\n", Options{Map: map[string][]string{"email": {"Contact"}}}, []string{"no column contact"}},
 		{

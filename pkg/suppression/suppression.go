@@ -37,13 +37,13 @@ type Address interface{ Reveal() string }
 
 // Set is the opt-outs; it is safe for use by many goroutines.
 type Set struct {
-	kv     KV
-	macs   sync.Pool
-	ready  chan struct{}
-	count  atomic.Int64
+	kv    KV
+	macs  sync.Pool
+	ready chan struct{}
+	count atomic.Int64
 	// version is raised by every change, before its lock is given back.
 	version atomic.Uint64
-	shards [shards]shard // by a key's first byte
+	shards  [shards]shard // by a key's first byte
 }
 
 type shard struct {

@@ -224,7 +224,7 @@ func (a *App) user() string {
 func (a *App) openBroker(ctx context.Context) error {
 	cfg := natsd.Config{
 		Dir: filepath.Join(a.cfg.Data, "nats"), Witness: filepath.Join(a.cfg.Keys, "witness.json"),
-		Listen: a.cfg.NATS.Listen, FreeSpaceMark: a.cfg.NATS.FreeSpaceMark,
+		Listen: a.cfg.NATS.Listen, Hold: true, FreeSpaceMark: a.cfg.NATS.FreeSpaceMark,
 	}
 	if cfg.Listen != "" {
 		users, err := natsUsers(a.cfg.Keys)
@@ -341,7 +341,7 @@ func (a *App) pauseAfterDamage(ctx context.Context, sentences []string) error {
 		sentences = append(sentences, a.server.Damage()...)
 	}
 	if len(sentences) == 0 {
-		return nil
+		return a.admit()
 	}
 	for _, line := range sentences {
 		a.log.Error().Str("damage", line).Msg("the data folder came back with less than it had acknowledged")
@@ -354,5 +354,13 @@ func (a *App) pauseAfterDamage(ctx context.Context, sentences []string) error {
 	if a.server == nil {
 		return nil
 	}
-	return a.server.SettleDamage()
+	return errors.Join(a.server.SettleDamage(), a.admit())
+}
+
+// admit lets other processes in, who must not send before every incident is paused where the broker is damaged.
+func (a *App) admit() error {
+	if a.server == nil {
+		return nil
+	}
+	return a.server.Admit()
 }

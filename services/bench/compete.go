@@ -120,10 +120,14 @@ func (r runs) speed(of string) string {
 func (r runs) cost() string { return fmt.Sprintf("%.4f CPU-s per 1,000", median(r.costs())) }
 
 // faster is our speed by a rival's, the median of the turns.
-func (r *results) faster(rival int) float64 { return median(divide(r.ours.rates(), r.rivals[rival].rates())) }
+func (r *results) faster(rival int) float64 {
+	return median(divide(r.ours.rates(), r.rivals[rival].rates()))
+}
 
 // dearer is our CPU per message by a rival's, the median of the turns.
-func (r *results) dearer(rival int) float64 { return median(divide(r.ours.costs(), r.rivals[rival].costs())) }
+func (r *results) dearer(rival int) float64 {
+	return median(divide(r.ours.costs(), r.rivals[rival].costs()))
+}
 
 func divide(a, b []float64) []float64 {
 	list := make([]float64, min(len(a), len(b)))

@@ -35,7 +35,7 @@ func crowd(w io.Writer, n int) error {
 // people hands the first five columns of n fictional people to fn: reference, given name, family name, mailbox, telephone.
 func people(n int, fn func([][]byte) error) error {
 	r, w := io.Pipe()
-	defer func() { _ = r.Close() }() // the writer ends with an error of its own
+	defer func() { _ = r.Close() }()                                                                              // the writer ends with an error of its own
 	go func() { _ = w.CloseWithError(roster.Synthetic(w, n, roster.SyntheticOptions{Seed: 1, Perfect: true})) }() // the reader gets its error
 	lines := bufio.NewScanner(r)
 	lines.Scan() // the header

@@ -30,7 +30,7 @@ type row struct {
 	tail string
 }
 
-// wordsWidth is what names and words beside a bar may take of a line; it is set so that nothing moves as numbers grow.
+// Fixed, so that nothing moves as numbers grow.
 const (
 	headWidth = 12
 	barCells  = 28
@@ -50,7 +50,11 @@ func (b *bars) left() <-chan struct{} { return b.gone }
 // show moves the bars; new waves get theirs when they come.
 func (b *bars) show(st *candorv1.Status) {
 	p := st.GetPeople()
-	b.set("people", "people told", green, p.GetTold(), p.GetOnFile(), peopleWords(p))
+	words := peopleWords(p)
+	if len(st.GetWaves()) == 0 && len(st.GetOpen()) > 0 {
+		words += "; " + st.GetOpen()[0]
+	}
+	b.set("people", "people told", green, p.GetTold(), p.GetOnFile(), words)
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
 			name := w.GetWave() + " " + channelWord(ch.GetChannel())

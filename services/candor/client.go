@@ -40,7 +40,8 @@ type client struct {
 	candorv1connect.TokenServiceClient
 	http   *http.Client
 	url    string
-	source string // where the token came from, for whoever named the wrong one
+	source string        // where the token came from, for whoever named the wrong one
+	retry  time.Duration // how often a watch looks for a server that went away
 }
 
 func (c *cli) connect(cmd *cobra.Command, r *remote) (*client, error) {
@@ -52,8 +53,8 @@ func (c *cli) connect(cmd *cobra.Command, r *remote) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &client{url: u.String(), source: source}
-	s.http = &http.Client{Transport: &identified{bearer: bearer, next: &http.Transport{
+	s := &client{url: u.String(), source: source, retry: retryEvery}
+	s.http = &http.Client{Transport: &identified{as: func(h http.Header) { h.Set("Authorization", "Bearer "+bearer.Reveal()) }, next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   5 * time.Second,
@@ -86,16 +87,16 @@ func (c *cli) bearer(r *remote) (bearer config.Secret, source string, err error)
 	return "", "", &failure{code: exitUsage, what: "who are you? there is no token", remedy: "name your token's file with --token-file or $CANDOR_TOKEN_FILE; an admin makes one with candor token create"}
 }
 
-// identified puts the token on every request.
+// identified puts the token on every request. It does not hold the token: whoever prints it prints an address.
 type identified struct {
-	bearer config.Secret
-	next   http.RoundTripper
+	as   func(http.Header)
+	next http.RoundTripper
 }
 
 // RoundTrip adds the token to a copy of the request.
 func (i *identified) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+i.bearer.Reveal())
+	i.as(req.Header)
 	return i.next.RoundTrip(req)
 }
 

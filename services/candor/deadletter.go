@@ -25,8 +25,9 @@ func deadletterListCommand(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list [ID]", Args: cobra.MaximumNArgs(1),
-		Short:   "List dead letters, of an incident or of all",
-		Long:    `Lists dead letters with the reason, since when they wait, and how many messages wait in them.`,
+		Short: "List dead letters, of an incident or of all",
+		Long: `Lists dead letters with the reason, since when they wait, and how many messages
+wait in them.`,
 		Example: `  candor deadletter list breach-2026-11`,
 	}
 	jsonFlag(cmd, &asJSON)

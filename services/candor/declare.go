@@ -15,6 +15,7 @@ import (
 
 	"candor/pkg/plan"
 	"candor/pkg/roster"
+	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/api"
 )
@@ -49,6 +50,9 @@ blockers, in which case the draft is there and nobody can approve it.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if from.roster == "" {
 			return usageError(cmd, "for whom? name the customer file with --roster")
+		}
+		if err := topology.ValidIncident(args[0]); err != nil {
+			return usageError(cmd, "%v", err)
 		}
 		resp, err := c.declare(cmd, args[0], from, how, to)
 		if err != nil {

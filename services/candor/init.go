@@ -19,7 +19,7 @@ import (
 	"candor/services/sandbox"
 )
 
-//go:embed candor.yaml
+//go:embed starter/candor.yaml
 var starterSettings string
 
 const (

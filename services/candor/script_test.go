@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
 
 	candorv1 "candor/proto/candor/v1"
 )
@@ -26,7 +27,19 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"candor": main})
+	testscript.Main(leakless{m}, map[string]func(){"candor": main})
+}
+
+// leakless runs the tests and then looks for goroutines that a stopped candor serve left behind.
+type leakless struct{ *testing.M }
+
+func (l leakless) Run() int {
+	code := l.M.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		_, _ = os.Stderr.WriteString(err.Error() + "\n") // the exit code says it too
+		return 1
+	}
+	return code
 }
 
 // TestScripts gives real commands to a real candor serve. Beside the commands of testscript, a script has

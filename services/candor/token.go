@@ -120,8 +120,9 @@ func tokenListCommand(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Args: none,
-		Short:   "List the tokens that are good",
-		Long:    `Lists the tokens that can sign in: id, owner, roles, and who made them when. The tokens themselves are kept nowhere.`,
+		Short: "List the tokens that are good",
+		Long: `Lists the tokens that can sign in: id, owner, roles, and since when. The tokens
+themselves are kept nowhere.`,
 		Example: `  candor token list --token-file admin.token`,
 	}
 	jsonFlag(cmd, &asJSON)

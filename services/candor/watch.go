@@ -125,7 +125,7 @@ func (c *cli) watch(ctx context.Context, s *client, name string, v view) (last *
 			return last, err
 		}
 		select {
-		case <-time.After(retryEvery):
+		case <-time.After(s.retry):
 		case <-ctx.Done():
 			return last, errLeft
 		}

@@ -34,7 +34,6 @@ import (
 	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/bench"
-	"candor/services/sandbox"
 )
 
 // snare finds words in bytes, however they are written there.
@@ -268,10 +267,21 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 
 	// Uploads that are refused: words that nobody mapped, a file cut off, and one that is no table.
 	unknown := strings.Replace(birds.roster, "name|email_address", "name|shoe_size", 1)
-	for name, body := range map[string][]byte{"unknown.csv": []byte(unknown), "cut.csv.gz": cutShort(t, birds.roster), "none.csv": []byte(birds.words[3] + "\x00\xff")} {
+	_, headless, _ := strings.Cut(birds.roster, "\n")
+	swapped := strings.NewReplacer("name|email_address", birds.words[3], ",en,", ","+birds.words[0]+",", ",US,", ","+birds.words[1]+",").Replace(birds.roster)
+	for name, body := range map[string][]byte{
+		"unknown.csv": []byte(unknown), "cut.csv.gz": cutShort(t, birds.roster), "none.csv": []byte(birds.words[3] + "\x00\xff"),
+		"headless.csv": []byte(headless),
+	} {
 		if status, _ := ask.upload(id, name, body); status < 400 {
 			t.Errorf("%s was taken: %d", name, status)
 		}
+	}
+	// What is in the wrong column is shown to who uploads it, and stays nowhere.
+	silent := &asker{t: t, http: role(t, p.API, s.admin, "confused", candorv1.Role_ROLE_COMMANDER)}
+	silent.at(p)
+	if status, _ := silent.upload(id, "swapped.csv", []byte(swapped)); status < 400 {
+		t.Errorf("swapped.csv was taken: %d", status)
 	}
 	status, digest := ask.upload(id, "roster.csv", []byte(birds.roster))
 	if status != http.StatusOK {
@@ -295,11 +305,10 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	}
 	ask.everything(id)
 
-	files := t.TempDir()
 	broker := s.connect(p.NATS, "api")
-	sealed, err := broker.Last(t.Context(), topology.StreamRoster, topology.Pages(id))
-	if err != nil {
-		t.Fatal(err)
+	pages, err := broker.CountSubjects(t.Context(), topology.StreamRoster, topology.Pages(id))
+	if err != nil || len(pages) < 2 {
+		t.Fatalf("pages and manifests: %v, %v", pages, err)
 	}
 	key, err := os.ReadFile(filepath.Join(s.keys(), "incidents", id+".key"))
 	if err != nil {
@@ -322,8 +331,12 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	if _, err := v2.Incident(id); !errors.Is(err, vault.ErrShredded) {
 		t.Errorf("the key after the shred: %v", err)
 	}
-	if page, err := pagestore.New(broker, v2).OpenPage(t.Context(), id, 0, nil); err == nil {
-		t.Errorf("page %d is still there", page.Number)
+	for subject := range pages {
+		if _, n, isPage := topology.ParsePage(subject); isPage {
+			if _, err := pagestore.New(broker, v2).OpenPage(t.Context(), id, n, nil); err == nil {
+				t.Errorf("page %d can still be read", n)
+			}
+		}
 	}
 	left, err := broker.CountSubjects(t.Context(), topology.StreamRoster, topology.Pages(id))
 	if err != nil {
@@ -345,8 +358,6 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	p.stop()
 
 	trap.add("the wrapped key", key)
-	_ = files
-	_ = sealed
 	for path, answer := range heard.answers {
 		if found := trap.in(answer.Bytes()); len(found) > 0 {
 			t.Errorf("the answer of %s holds %q", path, found)
@@ -471,5 +482,3 @@ func (a *asker) everything(id string) {
 		}
 	}
 }
-
-var _ = sandbox.DefaultConfig

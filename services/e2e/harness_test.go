@@ -92,6 +92,7 @@ func serve() error {
 type site struct {
 	t     *testing.T
 	dir   string
+	data  string // the broker's folder
 	admin config.Secret
 	first string // stands for the admin in the settings
 	// settings are the sections of candor.yaml but for those that every process needs.
@@ -109,7 +110,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{t: t, dir: dir, admin: admin, first: cfg.FirstAdmin, settings: map[string]string{
+	return &site{t: t, dir: dir, data: filepath.Join(dir, "data"), admin: admin, first: cfg.FirstAdmin, settings: map[string]string{
 		"http": "{addr: '127.0.0.1:0'}",
 		"nats": "{free_space_mark: 1}",
 		// A provider that answers at once or never, and that lists a message as soon as it has it.
@@ -120,7 +121,6 @@ func newSite(t *testing.T) *site {
 }
 
 func (s *site) keys() string { return filepath.Join(s.dir, "keys") }
-func (s *site) data() string { return filepath.Join(s.dir, "data") }
 
 // process is one candor serve.
 type process struct {
@@ -141,7 +141,7 @@ func (s *site) launch(targets string, change map[string]string) (*process, *bufi
 	sections := maps.Clone(s.settings)
 	maps.Copy(sections, change)
 	var text strings.Builder
-	fmt.Fprintf(&text, "data: %q\nkeys: %q\nfirst_admin: %q\n", s.data(), s.keys(), s.first)
+	fmt.Fprintf(&text, "data: %q\nkeys: %q\nfirst_admin: %q\n", s.data, s.keys(), s.first)
 	for name, section := range sections {
 		fmt.Fprintf(&text, "%s: %s\n", name, section)
 	}

@@ -116,7 +116,9 @@ func (s *Sandbox) Run(ctx context.Context) error {
 		return fmt.Errorf("sandbox serve: %w", err)
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	// A connection that was opened and never used counts as busy for five seconds.
+	const graceTime = 500 * time.Millisecond
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
 	defer cancel()
 	err := s.server.Shutdown(grace)
 	if errors.Is(err, context.DeadlineExceeded) {

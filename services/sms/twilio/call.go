@@ -17,6 +17,9 @@ import (
 	"candor/pkg/provider"
 )
 
+// failedStatus is of a message that Twilio took and gave up at once: the only status that matters this early.
+const failedStatus = "failed"
+
 var errNoAnswer = errors.New("no usable answer")
 
 // call is the SDK's client for one request. The SDK's own has no context, leaves error bodies open and takes redirects for
@@ -67,8 +70,10 @@ func (c *call) create(data url.Values) (*http.Response, error) {
 	}
 	// The SDK gets the fields that are read. Decoding all of Twilio's answer costs as much as sending it.
 	b := make([]byte, 0, 96)
-	b = append(append(append(b, `{"sid":"`...), m.sid...), `","status":"`...)
-	b = append(append(append(b, m.status...), `","error_code":`...), m.errorCode...)
+	b = append(append(append(b, `{"sid":"`...), m.sid...), '"')
+	if m.status == failedStatus {
+		b = append(append(append(append(b, `,"status":"`...), m.status...), `","error_code":`...), m.errorCode...)
+	}
 	return reply(append(b, '}')), nil
 }
 

@@ -131,7 +131,7 @@ func (s *Sender) SendSMS(ctx context.Context, m provider.SMS, sendBefore time.Ti
 		out.Reason = "sdk_disagrees"
 		return out
 	}
-	if message.Status != nil && *message.Status == "failed" {
+	if message.Status != nil && *message.Status == failedStatus {
 		code := 0
 		if message.ErrorCode != nil {
 			code = *message.ErrorCode
