@@ -122,6 +122,8 @@ type Stride struct {
 	SendBefore time.Time
 	// Slot intents were announced at this time.
 	At time.Time
+	// Halted says that nobody may be told any more, since the incident was paused or ended. It is asked before each request.
+	Halted func() bool
 }
 
 // Outcome is what became of one slot.
@@ -129,6 +131,8 @@ type Outcome struct {
 	provider.Outcome
 	// Suppressed says why the slot was not sent after all, if it was not.
 	Suppressed string
+	// Halted says that the slot was not sent because the stride was halted.
+	Halted bool
 }
 
 // Doubt is a notice of which nobody knows whether it was sent.

@@ -347,6 +347,32 @@ func TestPauseAndResume(t *testing.T) {
 	w.carrier.once(t, 100)
 }
 
+// What was announced and is not sent is withdrawn: it can be sent later without asking anybody.
+func TestAPauseReachesTheStrideInHand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 20)
+	w.carrier.before = func(s Stride) {
+		if s.Attempt == 1 {
+			w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Paused{Paused: &candorv1.Paused{}}})
+			w.until("the stride knows", s.Halted)
+		}
+	}
+	w.open()
+	w.order()
+	w.start()
+	w.until("the order waits", func() bool {
+		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+		return err == nil && len(n) == 1
+	})
+	w.await("all withdrawn", all(candorv1.NoticeState_NOTICE_STATE_WAITING))
+	if n := len(w.carrier.messages()); n > 0 {
+		t.Errorf("%d were told after the pause was known", n)
+	}
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Resumed{Resumed: &candorv1.Resumed{}}})
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	w.carrier.once(t, 20)
+}
+
 // Abort seals the journal under a worker's hands: C1.
 func TestNobodyIsToldAfterTheSeal(t *testing.T) {
 	t.Parallel()

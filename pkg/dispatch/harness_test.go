@@ -324,6 +324,9 @@ func (r *testRound) Send(ctx context.Context, s Stride) []Outcome {
 			out[i].Suppressed = why
 			continue
 		}
+		if out[i].Halted = s.Halted(); out[i].Halted {
+			continue
+		}
 		r.sent++
 		accept, o := true, provider.Outcome{Class: provider.Accepted}
 		if r.answer != nil {

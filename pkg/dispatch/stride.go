@@ -53,6 +53,10 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 		}
 		return errors.Join(err, h.withdraw(ctx, s))
 	}
+	s.Halted = func() bool {
+		inc := h.Incidents.Get(h.key.Incident)
+		return !inc.Declared() || inc.PausedFor(h.key.Channel)
+	}
 	outcomes := h.round.Send(ctx, s)
 	return h.record(ctx, h.judge(ctx, s, outcomes))
 }
@@ -123,6 +127,10 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 		if o.Suppressed != "" {
 			f = fact{result: candorv1.Result_RESULT_SUPPRESSED, reason: o.Suppressed}
 			facts.add(n, s.Attempt, f)
+			continue
+		}
+		if o.Halted {
+			facts.add(n, s.Attempt, fact{result: candorv1.Result_RESULT_WITHDRAWN, reason: heldPrefix + "halted"})
 			continue
 		}
 		h.clock.observe(o.Skew)

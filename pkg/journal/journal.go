@@ -53,6 +53,17 @@ func New(b *bus.Bus, out bus.Appender, now func() time.Time) *Journal {
 // Load folds a journal as it is now, read at the stream's leader. An empty journal gives a state that is not opened.
 func (j *Journal) Load(ctx context.Context, k Key) (*State, error) {
 	st := NewState(j.words, true)
+	m, err := j.bus.Last(ctx, topology.StreamJournal, k.Subject())
+	if errors.Is(err, bus.ErrNotFound) {
+		return st, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", k, err)
+	}
+	// Most journals are loaded to begin with them. Opened is first, so one that ends with it holds nothing else.
+	if e := (&candorv1.JournalEntry{}); proto.Unmarshal(m.Data, e) == nil && e.GetOpened() != nil {
+		return st, fold{st}.Fold(m)
+	}
 	if err := j.CatchUp(ctx, k, st); err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ type Server struct {
 
 	mu     sync.Mutex // guards the following
 	inner  *server.Server
+	said   *serverLog // by inner
 	port   int // kept over a restart
 	closed bool
 	// admitted says that a port that was held is open.
@@ -213,7 +214,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inner = inner
+	s.inner, s.said = inner, logger
 	if a, ok := inner.Addr().(*net.TCPAddr); ok {
 		s.port = a.Port
 	}
@@ -354,6 +355,8 @@ func (s *Server) streams() ([]server.StreamDetail, error) {
 type serverLog struct {
 	log zerolog.Logger
 
+	broken atomic.Pointer[string] // a stream that takes nothing more
+
 	mu    sync.Mutex
 	fatal []string
 }
@@ -362,7 +365,20 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug().Msgf(format
 func (l *serverLog) Debugf(string, ...any)           {}
 func (l *serverLog) Tracef(string, ...any)           {}
 func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn().Msgf(format, v...) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error().Msgf(format, v...) }
+
+// Errorf also keeps the name of a stream whose files could not be written: it takes nothing more until the server is
+// restarted, and who publishes to it is not told so.
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log.Error().Msgf(format, v...)
+	if strings.HasPrefix(format, writeErrorFormat) && len(v) > 1 {
+		if stream, ok := v[1].(string); ok {
+			l.broken.Store(&stream)
+		}
+	}
+}
+
+// writeErrorFormat begins what the server says of such a stream.
+const writeErrorFormat = "JetStream stream '%s > %s' critical write error"
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()

@@ -94,12 +94,15 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// hopeless names a stream that got enough reports and has not grown since the first.
+// hopeless names a stream that the server has given up, or that got enough reports and has not grown since the first.
 func (s *Server) hopeless(sample []server.StreamDetail) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.inner == nil {
 		return "all of them" // the last restart failed
+	}
+	if stream := s.said.broken.Load(); stream != nil {
+		return *stream
 	}
 	for _, st := range sample {
 		r := s.stuck[st.Name]

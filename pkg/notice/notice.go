@@ -53,6 +53,7 @@ type Text struct {
 	date          string
 
 	mu       sync.Mutex
+	dated    map[string]*Text                        // by the words of the date
 	variants atomic.Pointer[map[VariantKey]*variant] // replaced under mu, read by all
 }
 
@@ -74,6 +75,9 @@ const (
 
 // maxVariants are kept; those of a roster with more are made anew each time.
 const maxVariants = 256
+
+// maxDates are kept: it is never more than two or three days at once on earth.
+const maxDates = 4
 
 // Email is what customers of one variant share. Where their values belong, it has tags.
 type Email struct {
@@ -280,13 +284,23 @@ func (t *Text) Hash() [sha256.Size]byte { return t.hash }
 // Language returns the language of the text.
 func (t *Text) Language() string { return t.language }
 
-// Dated returns the text with the date of the notice, in the words of its language.
+// Dated returns the text with the date of the notice, in the words of its language. Pages of the same day share it.
 func (t *Text) Dated(day time.Time) *Text {
+	date := dateWords(day, t.language)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d := t.dated[date]; d != nil {
+		return d
+	}
 	d := &Text{
 		channel: t.channel, language: t.language, hash: t.hash, subject: t.subject, body: t.body, plain: t.plain, marked: t.marked,
-		words: t.words, bank: t.bank, freeze: t.freeze, mask: t.mask, short: t.short, date: dateWords(day, t.language),
+		words: t.words, bank: t.bank, freeze: t.freeze, mask: t.mask, short: t.short, date: date,
 	}
 	d.variants.Store(&map[VariantKey]*variant{})
+	if t.dated == nil || len(t.dated) == maxDates {
+		t.dated = map[string]*Text{}
+	}
+	t.dated[date] = d
 	return d
 }
 

@@ -35,7 +35,11 @@ func New(b *bus.Bus, v *vault.Vault) *Store { return &Store{bus: b, vault: v} }
 // It fails with vault.ErrShredded when the incident's key was destroyed.
 func (s *Store) OpenPage(ctx context.Context, incident string, page uint32, want []byte) (*roster.Page, error) {
 	subject := topology.Page(incident, page)
-	m, err := s.bus.Last(ctx, topology.StreamRoster, subject)
+	// A page is written once, so any replica may answer; one that lags knows nothing of it yet.
+	m, err := s.bus.LastDirect(ctx, topology.StreamRoster, subject)
+	if errors.Is(err, bus.ErrNotFound) {
+		m, err = s.bus.Last(ctx, topology.StreamRoster, subject)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", subject, err)
 	}

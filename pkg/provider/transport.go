@@ -17,6 +17,8 @@ type TransportConfig struct {
 	DialTimeout    time.Duration `yaml:"dial_timeout"`    // for the connection, and again for TLS
 	RequestTimeout time.Duration `yaml:"request_timeout"` // from the start of a request to the end of its answer
 	IdleTimeout    time.Duration `yaml:"idle_timeout"`    // stay below the provider's own: a request on a connection just closed is ambiguous
+
+	WriteBuffer int `yaml:"-"` // bytes of a request that go to the kernel at once; net/http's 4 kB if not set
 }
 
 // DefaultTransportConfig is right for a provider across the internet.
@@ -82,6 +84,7 @@ func newTransport(cfg TransportConfig, now func() time.Time, dial dialFunc) *Tra
 			MaxIdleConnsPerHost: cfg.MaxInFlight,
 			MaxConnsPerHost:     cfg.MaxInFlight,
 			IdleConnTimeout:     cfg.IdleTimeout,
+			WriteBufferSize:     cfg.WriteBuffer,
 		},
 	}
 }

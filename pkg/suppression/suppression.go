@@ -90,6 +90,9 @@ func (s *Set) Version() uint64 { return s.version.Load() }
 
 // Has reports whether the owner of the address must not be written to on the channel.
 func (s *Set) Has(channel candorv1.Channel, a Address) bool {
+	if s.count.Load() == 0 {
+		return false
+	}
 	k := s.key(channel, a)
 	sh := &s.shards[k[0]%shards]
 	sh.mu.RLock()

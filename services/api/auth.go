@@ -35,6 +35,7 @@ func actionOf(procedure string) (token.Action, bool) {
 		return token.Shred, true
 	case candorv1connect.IncidentServiceGetIncidentProcedure,
 		candorv1connect.IncidentServiceListIncidentsProcedure,
+		candorv1connect.IncidentServiceGetRosterProcedure,
 		candorv1connect.IncidentServicePreviewProcedure,
 		candorv1connect.LedgerServiceGetStatusProcedure,
 		candorv1connect.LedgerServiceWatchStatusProcedure,
@@ -69,7 +70,7 @@ func (a *API) authenticate(ctx context.Context, bearer string, action token.Acti
 		return ctx, fmt.Errorf("find out who is asking: %w", err)
 	}
 	if !who.Allows(action) {
-		return ctx, refuse(connect.CodePermissionDenied, "the token of %s has the roles %s, none of which may %s: ask somebody who has one that may",
+		return ctx, refuse(connect.CodePermissionDenied, "the token of %s has the roles %s, and this needs one that may %s: ask somebody who has it",
 			who.Name, roleNames(who.Roles), action)
 	}
 	return token.NewContext(ctx, who), nil

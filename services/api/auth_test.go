@@ -18,7 +18,7 @@ import (
 // actions says which roles may call what; a method that is not here fails the test.
 var actions = map[string][]token.Role{
 	"Declare": {token.Commander, token.Machine}, "Approve": {token.Approver}, "Reject": {token.Commander, token.Approver},
-	"GetIncident": viewers, "ListIncidents": viewers, "Preview": viewers,
+	"GetIncident": viewers, "GetRoster": viewers, "ListIncidents": viewers, "Preview": viewers,
 	"Pause": {token.Commander, token.Approver}, "Resume": {token.Commander}, "Abort": {token.Commander, token.Approver},
 	"Shred":     {token.Admin, token.Commander},
 	"GetStatus": viewers, "WatchStatus": viewers, "ListNotices": viewers, "ExportNotices": viewers, "ListDeadLetters": viewers,

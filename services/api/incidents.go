@@ -81,6 +81,19 @@ func (a *API) getIncident(ctx context.Context, q *candorv1.GetIncidentRequest) (
 	return &candorv1.GetIncidentResponse{Incident: shown(inc)}, nil
 }
 
+// getRoster answers from the manifest, which holds counts alone.
+func (a *API) getRoster(ctx context.Context, q *candorv1.GetRosterRequest) (*candorv1.GetRosterResponse, error) {
+	inc, err := a.load(ctx, q.GetIncident())
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.pages.Manifest(ctx, inc.Draft.GetManifest())
+	if err != nil {
+		return nil, err
+	}
+	return &candorv1.GetRosterResponse{Manifest: m}, nil
+}
+
 // listIncidents reads what is true now, and leaves the plans out: one incident's plan is asked for by its id.
 func (a *API) listIncidents(ctx context.Context, _ *candorv1.ListIncidentsRequest) (*candorv1.ListIncidentsResponse, error) {
 	subjects, err := a.Bus.CountSubjects(ctx, topology.StreamBreach, topology.Breach("*"))
@@ -146,7 +159,7 @@ func approvable(inc *incident.Incident, who incident.Actor, sameHash bool) error
 	case inc.State != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
 		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a draft can be approved", inc.ID, stateWord(inc.State))
 	case !sameHash:
-		return refuse(connect.CodeAborted, "incident %s was changed: revision %d has the hash %x; look at it, and approve that hash",
+		return refuse(connect.CodeAborted, "incident %s was changed, or the hash is mistyped: revision %d has the hash %x; look at it, and approve that hash",
 			inc.ID, inc.Draft.GetRevision(), inc.PlanHash())
 	case strings.EqualFold(inc.DraftedBy, who.Person):
 		return refuse(connect.CodePermissionDenied, "%s drafted revision %d: a second person must approve it", who.Person, inc.Draft.GetRevision())

@@ -35,6 +35,10 @@ func (s incidentService) ListIncidents(ctx context.Context, q *connect.Request[c
 	return answer(ctx, q, s.api.listIncidents)
 }
 
+func (s incidentService) GetRoster(ctx context.Context, q *connect.Request[candorv1.GetRosterRequest]) (*connect.Response[candorv1.GetRosterResponse], error) {
+	return answer(ctx, q, s.api.getRoster)
+}
+
 func (s incidentService) Preview(ctx context.Context, q *connect.Request[candorv1.PreviewRequest]) (*connect.Response[candorv1.PreviewResponse], error) {
 	return answer(ctx, q, s.api.preview)
 }

@@ -49,7 +49,9 @@ func playCandor(ctx context.Context, r role, log zerolog.Logger) (*actor, error)
 	sg.BaseURL, sg.APIKey = r.URL, box.SendGrid.APIKey
 	if r.InFlight > 0 {
 		cfg.SMS.InFlight, cfg.Email.InFlight = r.InFlight, r.InFlight
-		cfg.SMS.Pages = min(max(r.InFlight/8, cfg.SMS.Pages), 64)
+	}
+	if r.Pages > 0 {
+		cfg.SMS.Pages, cfg.Email.Pages = r.Pages, r.Pages
 	}
 	a, err := app.New(ctx, cfg, app.All(), log)
 	if err != nil {

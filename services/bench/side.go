@@ -36,6 +36,8 @@ type role struct {
 	// InFlight is how many requests are under way at once, Batch how many people stand in one.
 	InFlight int `json:"in_flight,omitempty"`
 	Batch    int `json:"batch,omitempty"`
+	// Pages in hand at once.
+	Pages int `json:"pages,omitempty"`
 	// Customers are who a plain program writes to.
 	Customers int `json:"customers,omitempty"`
 }

@@ -28,10 +28,11 @@ func measureTexts(ctx context.Context, l *Lab) ([]Row, error) {
 		what       string
 		latency    time.Duration
 		inFlight   int
+		pages      int
 		ours, bare int
 	}{
-		{"SMS, provider answers at once, 64 in flight", 0, 64, 60_000, 120_000},
-		{"SMS, provider takes 20 ms, 512 in flight", 20 * time.Millisecond, 512, 60_000, 0},
+		{"SMS, provider answers at once, 64 in flight", 0, 64, 16, 60_000, 120_000},
+		{"SMS, provider takes 20 ms, 512 in flight", 20 * time.Millisecond, 512, 48, 60_000, 0},
 	} {
 		l.Say("%s", at.what)
 		n := l.size(at.ours)
@@ -41,7 +42,7 @@ func measureTexts(ctx context.Context, l *Lab) ([]Row, error) {
 		}
 		runs, err := l.compete(ctx, contest{
 			channel: "sms", batch: 1, customers: n,
-			provider: role{Latency: at.latency}, candor: role{InFlight: at.inFlight}, rivals: sides,
+			provider: role{Latency: at.latency}, candor: role{InFlight: at.inFlight, Pages: at.pages}, rivals: sides,
 		})
 		if err != nil {
 			return nil, err

@@ -143,7 +143,8 @@ func none(_ *cobra.Command, args []string) error {
 
 // twin is the environment variable of a flag; empty for those that make sense on the command line alone.
 func twin(f *pflag.Flag) string {
-	if f.Name == "help" || f.Name == "no-descriptions" {
+	switch f.Name {
+	case "help", "no-descriptions", "yes": // a yes left in a profile would answer every question
 		return ""
 	}
 	return config.EnvName(f.Name)

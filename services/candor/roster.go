@@ -1,21 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"candor/pkg/playbook"
 	"candor/pkg/roster"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
 )
 
 func rosterCommand(c *cli) *cobra.Command {
@@ -33,7 +39,7 @@ func rosterCheckCommand(c *cli) *cobra.Command {
 	var rejects, playbookFile string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check FILE|ID",
 		Short: "Show what Candor makes of a customer file",
 		Long: `Reads the whole file and shows what Candor makes of it: which column is taken
 for what, whom each channel can reach, which rows no channel can reach and why,
@@ -47,10 +53,14 @@ standard input.
 The digest names exactly what was made of the file: candor declare prints the
 same one, if it is given the same flags or the same playbook.
 
+With the ID of an incident it shows what the roster that was uploaded for it
+holds.
+
 Ends with exit code 7 if the file cannot be declared as it is.`,
 		Example: `  candor roster check customers.csv
   candor roster check export.csv.gz --map email="E-mail Address" --map-data tarjeta=payment_card
-  candor roster check customers.csv --rejects rejects.csv --playbook playbook.yaml`,
+  candor roster check customers.csv --rejects rejects.csv --playbook playbook.yaml
+  candor roster check breach-2026-11`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("which file? name one")
@@ -62,7 +72,11 @@ Ends with exit code 7 if the file cannot be declared as it is.`,
 	cmd.Flags().StringVar(&rejects, "rejects", "", "new `FILE` for the rejected rows: row, customer_ref, column, reason, remedy")
 	cmd.Flags().StringVar(&playbookFile, "playbook", "", "`FILE` whose country, time zone and language are the defaults")
 	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) && topology.ValidIncident(args[0]) == nil {
+			return c.uploadedRoster(cmd, args[0], to, asJSON)
+		}
 		if playbookFile != "" {
 			pb, err := readPlaybook(playbookFile)
 			if err != nil {
@@ -77,6 +91,44 @@ Ends with exit code 7 if the file cannot be declared as it is.`,
 		return c.rosterCheck(cmd, args[0], opts, rejects, asJSON)
 	}
 	return cmd
+}
+
+// uploadedRoster shows what the roster of an incident holds.
+func (c *cli) uploadedRoster(cmd *cobra.Command, name string, to *remote, asJSON bool) error {
+	s, err := c.connect(cmd, to)
+	if err != nil {
+		return err
+	}
+	resp, err := s.GetRoster(cmd.Context(), connect.NewRequest(&candorv1.GetRosterRequest{Incident: name}))
+	if err != nil {
+		return err
+	}
+	m := resp.Msg.GetManifest()
+	if asJSON {
+		return c.proto(m)
+	}
+	c.out.printf("Digest   %s\n\n%s rows read = %s customers + %s merged + %s rejected   (%s empty lines ignored)\n\nCustomers by channel\n",
+		m.GetDigest(), number(m.GetRows()), number(m.GetCustomers()), number(m.GetMerged()), number(m.GetRejected()), number(m.GetEmptyLines()))
+	for _, ch := range slices.Sorted(maps.Keys(m.GetUsable())) {
+		c.out.printf("  %-5s  %s\n", ch, number(m.GetUsable()[ch]))
+	}
+	for _, by := range []struct {
+		what   string
+		counts map[string]uint64
+	}{
+		{"language", m.GetByLanguage()}, {"country", m.GetByCountry()}, {"tier", m.GetByTier()}, {"time zone", m.GetByZone()},
+		{"source of the zone", m.GetByZoneSource()}, {"kind of data", m.GetByData()},
+	} {
+		var parts []string
+		for _, k := range slices.SortedFunc(maps.Keys(by.counts), func(a, b string) int {
+			return cmp.Or(cmp.Compare(by.counts[b], by.counts[a]), cmp.Compare(a, b))
+		}) {
+			parts = append(parts, k+" "+number(by.counts[k]))
+		}
+		c.out.printf("Customers by %s: %s\n", by.what, strings.Join(parts, ", "))
+	}
+	c.out.printf("%s\n", plural(uint64(len(m.GetPages())), "page", "pages"))
+	return nil
 }
 
 func (c *cli) rosterCheck(cmd *cobra.Command, path string, opts roster.Options, rejects string, asJSON bool) (err error) {

@@ -92,20 +92,37 @@ func TestBelowTheMarkNothingNewIsSent(t *testing.T) {
 // A disk that is full to the last byte makes appends hang, without an error.
 func TestAFullDiskIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.data = smallDisk(t, 32)
-	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 10ms}, sendgrid: {latency: 200ms}}")
-	p := s.start("all")
-	s.drive(p)
-	const customers = 1000
-	inc := declare(t, s.driver, bench.Story{Incident: "full", Customers: customers, EmailBatch: 10})
-	accepted(t, s.truth, 50, 0)
-	free := fill(t, s.data, 0)
-	p.says("outcomes wait for the journal")
-	free()
-	v := s.rest(inc.GetId())
-	if v.Lost != 0 || v.Duplicates != 0 || v.Notices["sms"]["uncertain"] > 0 || v.Told != customers {
-		t.Errorf("verdict = %+v", v)
+	for _, tt := range []struct {
+		name  string
+		start func(s *site) (worker *process)
+	}{
+		{"one process", func(s *site) *process {
+			p := s.start("all")
+			s.drive(p)
+			return p
+		}},
+		{"separate processes", func(s *site) *process {
+			_, services := s.split()
+			return services["sms"]
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.data = smallDisk(t, 32)
+			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 10ms}, sendgrid: {latency: 200ms}}")
+			worker := tt.start(s)
+			const customers = 1000
+			inc := declare(t, s.driver, bench.Story{Incident: "full", Customers: customers, EmailBatch: 10})
+			accepted(t, s.truth, 50, 0)
+			free := fill(t, s.data, 0)
+			worker.says("outcomes wait for the journal")
+			free()
+			v := s.rest(inc.GetId())
+			if v.Lost != 0 || v.Duplicates != 0 || v.Notices["sms"]["uncertain"] > 0 || v.Told != customers {
+				t.Errorf("verdict = %+v", v)
+			}
+		})
 	}
 }
 
@@ -144,9 +161,9 @@ func TestTenMistakesAreShownAtOnce(t *testing.T) {
 		{"country: US", "country: Atlantis", "Atlantis"},
 		{"time_zone: America/New_York", "time_zone: Mars/Olympus", "Mars/Olympus"},
 		{"    from: notices@northwind.example", "    from: not an address", "not an address"},
-		{"    batch: 10", "    batch: 100000", "batch"},
+		{"    batch: 10", "    batch: 100000", "100000 people in one request"},
 		{"  currency: USD", "  currency: dollars", "dollars"},
-		{"retry_for: 24h", "retry_for: a day", "a day"},
+		{"retry_for: 24h", "retry_for: a day", "retry_for"},
 	}
 	for _, m := range mistakes {
 		if !strings.Contains(pb, m.from) {
@@ -158,11 +175,11 @@ func TestTenMistakesAreShownAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := p.Driver.Upload(t.Context(), "wrong", people, url.Values{"name": {"roster.csv"}})
+	digest, err := p.driver.Upload(t.Context(), "wrong", people, url.Values{"name": {"roster.csv"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.Driver.Declare(t.Context(), &candorv1.Declaration{Incident: "wrong", Playbook: pb, Facts: facts, RosterDigest: digest})
+	_, err = p.driver.Declare(t.Context(), &candorv1.Declaration{Incident: "wrong", Playbook: pb, Facts: facts, RosterDigest: digest})
 	if err == nil {
 		t.Fatal("a playbook with ten mistakes was taken")
 	}
@@ -178,8 +195,7 @@ func TestTenMistakesAreShownAtOnce(t *testing.T) {
 
 func TestACutOffUploadLeavesNothing(t *testing.T) {
 	t.Parallel()
-	keys := ""
-	p := play(t, func(cfg *app.Config) { cfg.NATS.Listen, keys = "127.0.0.1:0", cfg.Keys })
+	p := play(t, nil)
 	people, err := bench.Customers(20_000)
 	if err != nil {
 		t.Fatal(err)
@@ -188,11 +204,11 @@ func TestACutOffUploadLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.Driver.Upload(t.Context(), "cut", bytes.NewReader(cutShort(t, string(text))), url.Values{"name": {"roster.csv.gz"}})
+	_, err = p.driver.Upload(t.Context(), "cut", bytes.NewReader(cutShort(t, string(text))), url.Values{"name": {"roster.csv.gz"}})
 	if err == nil || !strings.Contains(err.Error(), "ends in the middle") {
 		t.Errorf("a file cut off: %v", err)
 	}
-	left, err := dial(t, p.App.NATSURL(), keys, "api").CountSubjects(t.Context(), topology.StreamRoster, topology.Pages("cut"))
+	left, err := p.bus().CountSubjects(t.Context(), topology.StreamRoster, topology.Pages("cut"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
@@ -201,9 +217,8 @@ func TestACutOffUploadLeavesNothing(t *testing.T) {
 // STOP is looked up for each message, also within a stride that was announced before it came.
 func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	t.Parallel()
-	keys := ""
 	p := play(t, func(cfg *app.Config) {
-		cfg.NATS.Listen, keys = "127.0.0.1:0", cfg.Keys
+
 		cfg.SMS.InFlight, cfg.Sandbox.Twilio.Latency = 1, 100*time.Millisecond
 	})
 	var file strings.Builder
@@ -216,24 +231,14 @@ func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := p.Driver.Upload(t.Context(), "stop", strings.NewReader(file.String()), url.Values{"name": {"roster.csv"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	inc, err := p.Driver.Declare(t.Context(), &candorv1.Declaration{Incident: "stop", Playbook: pb, Facts: facts, RosterDigest: digest})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Driver.Approve(t.Context(), "stop", inc.GetPlanHash()); err != nil {
-		t.Fatal(err)
-	}
-	accepted(t, p.Sandbox, 2, 0)
+	p.tell("stop", pb, facts, strings.NewReader(file.String()))
+	accepted(t, p.sandbox, 2, 0)
 
-	v, err := vault.Open(keys, zerolog.Nop())
+	v, err := vault.Open(p.keys, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	kv, err := dial(t, p.App.NATSURL(), keys, "api").KV(t.Context(), topology.BucketSuppressions)
+	kv, err := p.bus().KV(t.Context(), topology.BucketSuppressions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,10 +248,10 @@ func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if truth, err := p.Sandbox.Truth(t.Context()); err != nil || truth.SMS.Accepted > customers-5 {
+	if truth, err := p.sandbox.Truth(t.Context()); err != nil || truth.SMS.Accepted > customers-5 {
 		t.Fatalf("STOP came too late to show anything: %+v, %v", truth.SMS, err)
 	}
-	got := rest(t, p.Driver, p.Sandbox, "stop")
+	got := p.rest("stop")
 	whole(t, got, nil, customers)
 	if got.Notices["sms"]["suppressed"] != 2 || got.Sandbox["sms"] != customers-2 || got.Sandbox["email"] != customers {
 		t.Errorf("two said STOP to text messages: %+v", got)

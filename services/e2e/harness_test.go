@@ -10,6 +10,7 @@ import (
 	stdlog "log"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -179,6 +180,9 @@ func (s *site) launch(targets string, change map[string]string) (*process, *bufi
 	s.t.Cleanup(func() {
 		p.kill()
 		_ = r.Close() // only read from
+		if strings.Contains(p.said(), "DATA RACE") {
+			s.t.Errorf("%s: a data race, see its log:\n%s", targets, p.said())
+		}
 		if s.t.Failed() {
 			s.t.Logf("%s said at last:\n%s", targets, p.tail(4000))
 		}
@@ -408,28 +412,85 @@ func declare(t *testing.T, d *bench.Driver, s bench.Story) *candorv1.Incident {
 	return inc
 }
 
-// play starts an installation in this process.
-func play(t *testing.T, change func(*app.Config)) *bench.Play {
+// home is an installation in this process, with the sandbox in place of the providers.
+type home struct {
+	t       *testing.T
+	keys    string
+	admin   config.Secret
+	app     *app.App
+	driver  *bench.Driver
+	sandbox *sandbox.Client
+}
+
+// play starts an installation in this process; change may alter its settings before.
+func play(t *testing.T, change func(*app.Config)) *home {
 	t.Helper()
-	p, err := bench.Start(t.Context(), t.TempDir(), zerolog.Nop(), func(cfg *app.Config) {
-		cfg.NATS.FreeSpaceMark = 1
-		cfg.SMS.RetryFirst, cfg.Email.RetryFirst = 200*time.Millisecond, 200*time.Millisecond
-		cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 2*time.Second, 2*time.Second
-		if change != nil {
-			change(cfg)
-		}
-	})
+	cfg, admin, err := bench.Prepare(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.NATS.FreeSpaceMark, cfg.NATS.Listen = 1, "127.0.0.1:0"
+	cfg.SMS.RetryFirst, cfg.Email.RetryFirst = 200*time.Millisecond, 200*time.Millisecond
+	cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 2*time.Second, 2*time.Second
+	if change != nil {
+		change(&cfg)
+	}
+	h := &home{t: t, keys: cfg.Keys, admin: admin}
+	if h.app, err = app.New(t.Context(), cfg, append(app.All(), "sandbox"), zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.app.Run(ctx) }()
 	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
+		cancel()
+		if err := <-ended; err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	return p
+	if h.driver, err = bench.NewDriver(t.Context(), h.app.APIURL(), admin); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.driver.Close)
+	h.sandbox = sandbox.NewClient(h.app.Sandbox().URL(), config.Secret(h.app.Sandbox().Token()))
+	t.Cleanup(h.sandbox.Close)
+	return h
 }
 
+// bus connects to the broker as the api.
+func (h *home) bus() *bus.Bus {
+	h.t.Helper()
+	return dial(h.t, h.app.NATSURL(), h.keys, "api")
+}
+
+// rest waits until nothing more happens to an incident, and takes stock.
+func (h *home) rest(incident string) *bench.Verdict {
+	h.t.Helper()
+	return rest(h.t, h.driver, h.sandbox, incident)
+}
+
+// incidents is the api as a commander sees it.
+func (h *home) incidents() candorv1connect.IncidentServiceClient {
+	h.t.Helper()
+	return candorv1connect.NewIncidentServiceClient(role(h.t, h.app.APIURL(), h.admin, "helmsman", candorv1.Role_ROLE_COMMANDER), h.app.APIURL())
+}
+
+// tell declares a roster with a playbook and has it approved.
+func (h *home) tell(incident, pb, facts string, roster io.Reader) *candorv1.Incident {
+	h.t.Helper()
+	digest, err := h.driver.Upload(h.t.Context(), incident, roster, url.Values{"name": {"roster.csv"}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	inc, err := h.driver.Declare(h.t.Context(), &candorv1.Declaration{Incident: incident, Playbook: pb, Facts: facts, RosterDigest: digest})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.driver.Approve(h.t.Context(), incident, inc.GetPlanHash()); err != nil {
+		h.t.Fatal(err)
+	}
+	return inc
+}
 
 // httpClient is a client whose connections end with the test.
 func httpClient(t *testing.T) *http.Client {
@@ -485,3 +546,24 @@ func pauseAndResume(t *testing.T, incidents candorv1connect.IncidentServiceClien
 
 // quiet swallows what net/http has to say about connections that were cut on purpose.
 func quiet() *stdlog.Logger { return stdlog.New(io.Discard, "", 0) }
+
+func secret(s string) config.Secret { return config.Secret(s) }
+
+// startSandbox starts a sandbox in this process, apart from everything else.
+func startSandbox(t *testing.T) (*sandbox.Sandbox, error) {
+	t.Helper()
+	s, err := sandbox.New(sandbox.DefaultConfig(), zerolog.Nop())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("sandbox: %v", err)
+		}
+	})
+	return s, nil
+}

@@ -106,13 +106,17 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 			listen := strings.TrimPrefix(broker.NATS, "nats://")
 			broker.stop()
 			sms.says("connection to nats lost")
-			return func() { s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)}) }
+			return func() {
+				s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)})
+			}
 		}, ""},
 		{"killed", func(s *site, broker, sms *process) func() {
 			listen := strings.TrimPrefix(broker.NATS, "nats://")
 			broker.kill()
 			sms.says("connection to nats lost")
-			return func() { s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)}) }
+			return func() {
+				s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)})
+			}
 		}, ""},
 		{"suspended", func(_ *site, broker, sms *process) func() {
 			broker.signal(syscall.SIGSTOP)

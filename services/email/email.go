@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"candor/pkg/dispatch"
 	"candor/pkg/notice"
 	"candor/pkg/noticeid"
@@ -27,6 +25,8 @@ const channel = candorv1.Channel_CHANNEL_EMAIL
 // Suppressions says who has opted out.
 type Suppressions interface {
 	Has(ch candorv1.Channel, a suppression.Address) bool
+	// Version changes whenever another answer of Has may.
+	Version() uint64
 }
 
 // Sender is the courier of e-mails.
@@ -36,12 +36,12 @@ type Sender struct {
 	stopped  Suppressions
 	ids      *noticeid.Codec
 	now      func() time.Time
-	slots    chan struct{}
+	gate     dispatch.Gate
 }
 
 // New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
 func New(cfg Config, p provider.EmailSender, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
-	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, slots: make(chan struct{}, cfg.InFlight)}
+	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, gate: dispatch.NewGate(cfg.InFlight)}
 }
 
 // smallStride is what requests for few people share an intent for.
@@ -76,6 +76,7 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 			TextHash: hash[:], StrideSlots: max(pb.Providers.SendGrid.Batch, smallStride), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
 			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
 		},
+		asked: make([]uint64, len(p.Roster.Customers)),
 	}, nil
 }
 
@@ -86,6 +87,8 @@ type round struct {
 	text     *notice.Text
 	sendgrid *playbook.SendGrid
 	terms    dispatch.Terms
+	// By slot: one more than the version of the list at which the mailbox had not been opted out, 0 if nobody asked.
+	asked []uint64
 }
 
 func (r *round) Terms() dispatch.Terms { return r.terms }
@@ -96,6 +99,10 @@ func (r *round) customer(slot uint32) *roster.Customer { return &r.page.Roster.C
 func (r *round) Addresses(uint32) int { return 1 }
 
 func (r *round) Suppressed(slot uint32, _ int) string {
+	now := r.stopped.Version() + 1
+	if r.asked[slot] == now {
+		return ""
+	}
 	c := r.customer(slot)
 	if ok, reason := c.Usable(channel); !ok {
 		return reason
@@ -103,6 +110,7 @@ func (r *round) Suppressed(slot uint32, _ int) string {
 	if r.stopped.Has(channel, c.Email) {
 		return roster.OptedOut
 	}
+	r.asked[slot] = now
 	return ""
 }
 
@@ -118,35 +126,24 @@ func (r *round) Pace(uint32, int) dispatch.Pace {
 // Send makes requests of at most the playbook's batch, each of customers who read the same text.
 func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
 	out := make([]dispatch.Outcome, len(s.Slots))
-	var g errgroup.Group
-	for _, places := range r.requests(s, out) {
-		m, places := r.request(s, places, out)
+	requests := r.requests(s)
+	r.gate.Each(len(requests), func(i int) {
+		m, places := r.request(s, requests[i], out)
 		if len(places) == 0 {
-			continue
+			return
 		}
-		r.slots <- struct{}{}
-		g.Go(func() error {
-			defer func() { <-r.slots }()
-			for i, o := range r.provider.SendEmail(ctx, m, s.SendBefore) {
-				out[places[i]].Outcome = o
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // its functions return no errors
+		for i, o := range r.provider.SendEmail(ctx, m, s.SendBefore) {
+			out[places[i]].Outcome = o
+		}
+	})
 	return out
 }
 
-// requests splits the stride by variant and size, leaving out those who must not be sent to after all. It returns places
-// in the stride.
-func (r *round) requests(s dispatch.Stride, out []dispatch.Outcome) [][]int {
+// requests splits the stride by variant and size. It returns places in the stride.
+func (r *round) requests(s dispatch.Stride) [][]int {
 	var order []notice.VariantKey
 	byVariant := map[notice.VariantKey][]int{}
 	for i, slot := range s.Slots {
-		if why := r.Suppressed(slot, s.Address[i]); why != "" {
-			out[i].Suppressed = why
-			continue
-		}
 		v := r.text.Variant(r.customer(slot))
 		if _, ok := byVariant[v]; !ok {
 			order = append(order, v)
@@ -164,8 +161,15 @@ func (r *round) requests(s dispatch.Stride, out []dispatch.Outcome) [][]int {
 	return list
 }
 
-// request makes one request of customers who read the same text. It returns the places of those who are in it.
+// request makes one request of customers who read the same text, leaving out those who must not be sent to after all: STOP or
+// a pause may have come since the stride was chosen. It returns the places of those who are in it.
 func (r *round) request(s dispatch.Stride, places []int, out []dispatch.Outcome) (*provider.Email, []int) {
+	if s.Halted() {
+		for _, i := range places {
+			out[i].Halted = true
+		}
+		return nil, nil
+	}
 	e := r.text.Email(r.text.Variant(r.customer(s.Slots[places[0]])))
 	m := &provider.Email{
 		From: r.sendgrid.From, FromName: r.sendgrid.FromName, ReplyTo: r.sendgrid.ReplyTo,
@@ -178,6 +182,9 @@ func (r *round) request(s dispatch.Stride, places []int, out []dispatch.Outcome)
 	values := make([]string, 0, len(places)*len(e.Vars))
 	in := make([]int, 0, len(places))
 	for _, i := range places {
+		if out[i].Suppressed = r.Suppressed(s.Slots[i], s.Address[i]); out[i].Suppressed != "" {
+			continue
+		}
 		c := r.customer(s.Slots[i])
 		from := len(values)
 		all, err := r.text.Values(c, values)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"candor/pkg/bus"
 	"candor/pkg/incident"
@@ -49,6 +50,9 @@ func (p *Planner) seal(ctx context.Context, inc *incident.Incident) (*candorv1.S
 	if err := p.clear(ctx, inc); err != nil {
 		return nil, err
 	}
+	if err := p.settleStrides(ctx, states); err != nil {
+		return nil, err
+	}
 	res := &candorv1.SealResponse{Journals: uint32(len(keys))}
 	var doubtful []*candorv1.Order
 	for k, st := range states {
@@ -68,6 +72,59 @@ func (p *Planner) seal(ctx context.Context, inc *incident.Incident) (*candorv1.S
 	}
 	// What was on its way is still found out: those pages keep an order, which can only ask and record.
 	return res, p.publishOrders(ctx, doubtful)
+}
+
+// strideEnd bounds the wait for requests that were under way when the journals were sealed.
+const strideEnd = 15 * time.Second
+
+// settleStrides waits until no stride is under way any more: its worker has said what became of it, or its time is over
+// and nothing of it can be sent. Then the answer is what the provider has, and nobody is told after it.
+func (p *Planner) settleStrides(ctx context.Context, states map[journal.Key]*journal.State) error {
+	wait, cancel := context.WithTimeout(ctx, strideEnd)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for k, st := range states {
+		for underWay(st) {
+			fresh, err := p.journal.Load(ctx, k)
+			if err != nil {
+				return err
+			}
+			states[k], st = fresh, fresh
+			if !p.now().Before(sendsUntil(fresh)) {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-wait.Done():
+				return ctx.Err() // what is still open is counted as uncertain
+			}
+		}
+	}
+	return nil
+}
+
+// underWay says whether a notice was intended of which nobody has said anything since.
+func underWay(st *journal.State) bool {
+	for n := range uint32(st.Len()) {
+		if state, _ := st.Notice(n); state == candorv1.NoticeState_NOTICE_STATE_INTENDED {
+			return true
+		}
+	}
+	return false
+}
+
+// sendsUntil returns when the last stride of a page that has not ended starts no request any more.
+func sendsUntil(st *journal.State) (last time.Time) {
+	for n := range uint32(st.Len()) {
+		if state, _ := st.Notice(n); state != candorv1.NoticeState_NOTICE_STATE_INTENDED {
+			continue
+		}
+		if ref, ok := st.Open(n); ok && ref.SendBefore.After(last) {
+			last = ref.SendBefore
+		}
+	}
+	return last
 }
 
 // journals lists every journal that the incident's plan can have, opened or not.

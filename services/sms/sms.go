@@ -11,8 +11,6 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,13 +48,13 @@ type Sender struct {
 	stopped  Suppressions
 	ids      *noticeid.Codec
 	now      func() time.Time
-	slots    chan struct{}
+	gate     dispatch.Gate
 	lag      time.Duration
 }
 
 // New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
 func New(cfg Config, p Provider, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
-	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, slots: make(chan struct{}, cfg.InFlight), lag: cfg.ClockSkew}
+	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, gate: dispatch.NewGate(cfg.InFlight), lag: cfg.ClockSkew}
 }
 
 // Ready prepares a page.
@@ -163,38 +161,10 @@ func (r *round) Pace(slot uint32, _ int) dispatch.Pace {
 	return dispatch.Pace{Sender: senders[i].From, PerSec: senders[i].SegmentsPerSec, Units: r.body(slot).segments}
 }
 
-// Send hands over one message for each slot, as many at a time as are free. Whoever has a place in the queue keeps it until the
-// stride is done: a stride that ends early is a page whose next one can be written down.
+// Send hands over one message for each slot, as many at a time as are free.
 func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
 	out := make([]dispatch.Outcome, len(s.Slots))
-	var (
-		g    sync.WaitGroup
-		next atomic.Int64
-		done = make(chan struct{})
-	)
-	work := func() {
-		defer func() { <-r.slots }()
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(out) {
-				return
-			}
-			if i == len(out)-1 {
-				close(done)
-			}
-			out[i] = r.send(ctx, s, i)
-		}
-	}
-	for range out {
-		select {
-		case r.slots <- struct{}{}:
-			g.Go(work)
-			continue
-		case <-done:
-		}
-		break
-	}
-	g.Wait()
+	r.gate.Each(len(out), func(i int) { out[i] = r.send(ctx, s, i) })
 	return out
 }
 
@@ -203,6 +173,9 @@ func (r *round) send(ctx context.Context, s dispatch.Stride, i int) (out dispatc
 	slot, address := s.Slots[i], s.Address[i]
 	// STOP may have come since the stride was chosen.
 	if out.Suppressed = r.Suppressed(slot, address); out.Suppressed != "" {
+		return out
+	}
+	if out.Halted = s.Halted(); out.Halted {
 		return out
 	}
 	var id [96]byte

@@ -49,6 +49,9 @@ const (
 	// IncidentServiceListIncidentsProcedure is the fully-qualified name of the IncidentService's
 	// ListIncidents RPC.
 	IncidentServiceListIncidentsProcedure = "/candor.v1.IncidentService/ListIncidents"
+	// IncidentServiceGetRosterProcedure is the fully-qualified name of the IncidentService's GetRoster
+	// RPC.
+	IncidentServiceGetRosterProcedure = "/candor.v1.IncidentService/GetRoster"
 	// IncidentServicePreviewProcedure is the fully-qualified name of the IncidentService's Preview RPC.
 	IncidentServicePreviewProcedure = "/candor.v1.IncidentService/Preview"
 	// IncidentServicePauseProcedure is the fully-qualified name of the IncidentService's Pause RPC.
@@ -98,6 +101,8 @@ type IncidentServiceClient interface {
 	Reject(context.Context, *connect.Request[v1.RejectRequest]) (*connect.Response[v1.RejectResponse], error)
 	GetIncident(context.Context, *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error)
 	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// GetRoster says what the roster of a draft or an incident holds, without any person.
+	GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error)
 	// Preview renders masked messages of a draft or an incident.
 	Preview(context.Context, *connect.Request[v1.PreviewRequest]) (*connect.Response[v1.PreviewResponse], error)
 	Pause(context.Context, *connect.Request[v1.PauseRequest]) (*connect.Response[v1.PauseResponse], error)
@@ -149,6 +154,12 @@ func NewIncidentServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(incidentServiceMethods.ByName("ListIncidents")),
 			connect.WithClientOptions(opts...),
 		),
+		getRoster: connect.NewClient[v1.GetRosterRequest, v1.GetRosterResponse](
+			httpClient,
+			baseURL+IncidentServiceGetRosterProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("GetRoster")),
+			connect.WithClientOptions(opts...),
+		),
 		preview: connect.NewClient[v1.PreviewRequest, v1.PreviewResponse](
 			httpClient,
 			baseURL+IncidentServicePreviewProcedure,
@@ -189,6 +200,7 @@ type incidentServiceClient struct {
 	reject        *connect.Client[v1.RejectRequest, v1.RejectResponse]
 	getIncident   *connect.Client[v1.GetIncidentRequest, v1.GetIncidentResponse]
 	listIncidents *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
+	getRoster     *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
 	preview       *connect.Client[v1.PreviewRequest, v1.PreviewResponse]
 	pause         *connect.Client[v1.PauseRequest, v1.PauseResponse]
 	resume        *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
@@ -219,6 +231,11 @@ func (c *incidentServiceClient) GetIncident(ctx context.Context, req *connect.Re
 // ListIncidents calls candor.v1.IncidentService.ListIncidents.
 func (c *incidentServiceClient) ListIncidents(ctx context.Context, req *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error) {
 	return c.listIncidents.CallUnary(ctx, req)
+}
+
+// GetRoster calls candor.v1.IncidentService.GetRoster.
+func (c *incidentServiceClient) GetRoster(ctx context.Context, req *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error) {
+	return c.getRoster.CallUnary(ctx, req)
 }
 
 // Preview calls candor.v1.IncidentService.Preview.
@@ -255,6 +272,8 @@ type IncidentServiceHandler interface {
 	Reject(context.Context, *connect.Request[v1.RejectRequest]) (*connect.Response[v1.RejectResponse], error)
 	GetIncident(context.Context, *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error)
 	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// GetRoster says what the roster of a draft or an incident holds, without any person.
+	GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error)
 	// Preview renders masked messages of a draft or an incident.
 	Preview(context.Context, *connect.Request[v1.PreviewRequest]) (*connect.Response[v1.PreviewResponse], error)
 	Pause(context.Context, *connect.Request[v1.PauseRequest]) (*connect.Response[v1.PauseResponse], error)
@@ -302,6 +321,12 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 		connect.WithSchema(incidentServiceMethods.ByName("ListIncidents")),
 		connect.WithHandlerOptions(opts...),
 	)
+	incidentServiceGetRosterHandler := connect.NewUnaryHandler(
+		IncidentServiceGetRosterProcedure,
+		svc.GetRoster,
+		connect.WithSchema(incidentServiceMethods.ByName("GetRoster")),
+		connect.WithHandlerOptions(opts...),
+	)
 	incidentServicePreviewHandler := connect.NewUnaryHandler(
 		IncidentServicePreviewProcedure,
 		svc.Preview,
@@ -344,6 +369,8 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 			incidentServiceGetIncidentHandler.ServeHTTP(w, r)
 		case IncidentServiceListIncidentsProcedure:
 			incidentServiceListIncidentsHandler.ServeHTTP(w, r)
+		case IncidentServiceGetRosterProcedure:
+			incidentServiceGetRosterHandler.ServeHTTP(w, r)
 		case IncidentServicePreviewProcedure:
 			incidentServicePreviewHandler.ServeHTTP(w, r)
 		case IncidentServicePauseProcedure:
@@ -381,6 +408,10 @@ func (UnimplementedIncidentServiceHandler) GetIncident(context.Context, *connect
 
 func (UnimplementedIncidentServiceHandler) ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.ListIncidents is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.GetRoster is not implemented"))
 }
 
 func (UnimplementedIncidentServiceHandler) Preview(context.Context, *connect.Request[v1.PreviewRequest]) (*connect.Response[v1.PreviewResponse], error) {

@@ -751,6 +751,94 @@ func (x *ListIncidentsResponse) GetIncidents() []*Incident {
 	return nil
 }
 
+type GetRosterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRosterRequest) Reset() {
+	*x = GetRosterRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRosterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRosterRequest) ProtoMessage() {}
+
+func (x *GetRosterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRosterRequest.ProtoReflect.Descriptor instead.
+func (*GetRosterRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetRosterRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+type GetRosterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Manifest      *RosterManifest        `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRosterResponse) Reset() {
+	*x = GetRosterResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRosterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRosterResponse) ProtoMessage() {}
+
+func (x *GetRosterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRosterResponse.ProtoReflect.Descriptor instead.
+func (*GetRosterResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetRosterResponse) GetManifest() *RosterManifest {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
 type PreviewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -761,7 +849,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[11]
+	mi := &file_candor_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +861,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[11]
+	mi := &file_candor_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +874,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PreviewRequest) GetIncident() string {
@@ -812,7 +900,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[12]
+	mi := &file_candor_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +912,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[12]
+	mi := &file_candor_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +925,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PreviewResponse) GetMessages() []*PreviewMessage {
@@ -863,7 +951,7 @@ type PreviewMessage struct {
 
 func (x *PreviewMessage) Reset() {
 	*x = PreviewMessage{}
-	mi := &file_candor_v1_api_proto_msgTypes[13]
+	mi := &file_candor_v1_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +963,7 @@ func (x *PreviewMessage) String() string {
 func (*PreviewMessage) ProtoMessage() {}
 
 func (x *PreviewMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[13]
+	mi := &file_candor_v1_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +976,7 @@ func (x *PreviewMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewMessage.ProtoReflect.Descriptor instead.
 func (*PreviewMessage) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{13}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PreviewMessage) GetCustomerRef() string {
@@ -951,7 +1039,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[14]
+	mi := &file_candor_v1_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1051,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[14]
+	mi := &file_candor_v1_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1064,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PauseRequest) GetIncident() string {
@@ -1011,7 +1099,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[15]
+	mi := &file_candor_v1_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1111,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[15]
+	mi := &file_candor_v1_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1124,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{15}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PauseResponse) GetIncident() *Incident {
@@ -1063,7 +1151,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[16]
+	mi := &file_candor_v1_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1163,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[16]
+	mi := &file_candor_v1_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1176,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{16}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResumeRequest) GetIncident() string {
@@ -1114,7 +1202,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[17]
+	mi := &file_candor_v1_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1214,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[17]
+	mi := &file_candor_v1_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1227,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{17}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResumeResponse) GetIncident() *Incident {
@@ -1159,7 +1247,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[18]
+	mi := &file_candor_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1259,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[18]
+	mi := &file_candor_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1272,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{18}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AbortRequest) GetIncident() string {
@@ -1212,7 +1300,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[19]
+	mi := &file_candor_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1312,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[19]
+	mi := &file_candor_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1325,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AbortResponse) GetIncident() *Incident {
@@ -1270,7 +1358,7 @@ type ShredRequest struct {
 
 func (x *ShredRequest) Reset() {
 	*x = ShredRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[20]
+	mi := &file_candor_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1370,7 @@ func (x *ShredRequest) String() string {
 func (*ShredRequest) ProtoMessage() {}
 
 func (x *ShredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[20]
+	mi := &file_candor_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1383,7 @@ func (x *ShredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredRequest.ProtoReflect.Descriptor instead.
 func (*ShredRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ShredRequest) GetIncident() string {
@@ -1315,7 +1403,7 @@ type ShredResponse struct {
 
 func (x *ShredResponse) Reset() {
 	*x = ShredResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[21]
+	mi := &file_candor_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1415,7 @@ func (x *ShredResponse) String() string {
 func (*ShredResponse) ProtoMessage() {}
 
 func (x *ShredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[21]
+	mi := &file_candor_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1428,7 @@ func (x *ShredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredResponse.ProtoReflect.Descriptor instead.
 func (*ShredResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ShredResponse) GetIncident() *Incident {
@@ -1366,7 +1454,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[22]
+	mi := &file_candor_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1466,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[22]
+	mi := &file_candor_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1479,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetStatusRequest) GetIncident() string {
@@ -1410,7 +1498,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[23]
+	mi := &file_candor_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1510,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[23]
+	mi := &file_candor_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1523,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetStatusResponse) GetStatus() *Status {
@@ -1454,7 +1542,7 @@ type WatchStatusRequest struct {
 
 func (x *WatchStatusRequest) Reset() {
 	*x = WatchStatusRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[24]
+	mi := &file_candor_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1554,7 @@ func (x *WatchStatusRequest) String() string {
 func (*WatchStatusRequest) ProtoMessage() {}
 
 func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[24]
+	mi := &file_candor_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1567,7 @@ func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusRequest.ProtoReflect.Descriptor instead.
 func (*WatchStatusRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchStatusRequest) GetIncident() string {
@@ -1498,7 +1586,7 @@ type WatchStatusResponse struct {
 
 func (x *WatchStatusResponse) Reset() {
 	*x = WatchStatusResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[25]
+	mi := &file_candor_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1598,7 @@ func (x *WatchStatusResponse) String() string {
 func (*WatchStatusResponse) ProtoMessage() {}
 
 func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[25]
+	mi := &file_candor_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1611,7 @@ func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusResponse.ProtoReflect.Descriptor instead.
 func (*WatchStatusResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchStatusResponse) GetStatus() *Status {
@@ -1548,7 +1636,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[26]
+	mi := &file_candor_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1648,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[26]
+	mi := &file_candor_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1661,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListNoticesRequest) GetIncident() string {
@@ -1636,7 +1724,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[27]
+	mi := &file_candor_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1736,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[27]
+	mi := &file_candor_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1749,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -1694,7 +1782,7 @@ type ExportNoticesRequest struct {
 
 func (x *ExportNoticesRequest) Reset() {
 	*x = ExportNoticesRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[28]
+	mi := &file_candor_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1794,7 @@ func (x *ExportNoticesRequest) String() string {
 func (*ExportNoticesRequest) ProtoMessage() {}
 
 func (x *ExportNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[28]
+	mi := &file_candor_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1807,7 @@ func (x *ExportNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ExportNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExportNoticesRequest) GetIncident() string {
@@ -1738,7 +1826,7 @@ type ExportNoticesResponse struct {
 
 func (x *ExportNoticesResponse) Reset() {
 	*x = ExportNoticesResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[29]
+	mi := &file_candor_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1838,7 @@ func (x *ExportNoticesResponse) String() string {
 func (*ExportNoticesResponse) ProtoMessage() {}
 
 func (x *ExportNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[29]
+	mi := &file_candor_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1851,7 @@ func (x *ExportNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ExportNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExportNoticesResponse) GetPages() []*PageNotices {
@@ -1786,7 +1874,7 @@ type SettleUncertainRequest struct {
 
 func (x *SettleUncertainRequest) Reset() {
 	*x = SettleUncertainRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[30]
+	mi := &file_candor_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1886,7 @@ func (x *SettleUncertainRequest) String() string {
 func (*SettleUncertainRequest) ProtoMessage() {}
 
 func (x *SettleUncertainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[30]
+	mi := &file_candor_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1899,7 @@ func (x *SettleUncertainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUncertainRequest.ProtoReflect.Descriptor instead.
 func (*SettleUncertainRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SettleUncertainRequest) GetIncident() string {
@@ -1851,7 +1939,7 @@ type SettleUncertainResponse struct {
 
 func (x *SettleUncertainResponse) Reset() {
 	*x = SettleUncertainResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[31]
+	mi := &file_candor_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1951,7 @@ func (x *SettleUncertainResponse) String() string {
 func (*SettleUncertainResponse) ProtoMessage() {}
 
 func (x *SettleUncertainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[31]
+	mi := &file_candor_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1964,7 @@ func (x *SettleUncertainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUncertainResponse.ProtoReflect.Descriptor instead.
 func (*SettleUncertainResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SettleUncertainResponse) GetSettled() uint64 {
@@ -1895,7 +1983,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[32]
+	mi := &file_candor_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1995,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[32]
+	mi := &file_candor_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2008,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListDeadLettersRequest) GetIncident() string {
@@ -1939,7 +2027,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[33]
+	mi := &file_candor_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2039,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[33]
+	mi := &file_candor_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2052,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -1985,7 +2073,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[34]
+	mi := &file_candor_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2085,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[34]
+	mi := &file_candor_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2098,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReplayDeadLettersRequest) GetIncident() string {
@@ -2036,7 +2124,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[35]
+	mi := &file_candor_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2136,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[35]
+	mi := &file_candor_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2149,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint64 {
@@ -2085,7 +2173,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_candor_v1_api_proto_msgTypes[36]
+	mi := &file_candor_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2185,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[36]
+	mi := &file_candor_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2198,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Token) GetId() string {
@@ -2158,7 +2246,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[37]
+	mi := &file_candor_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2258,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[37]
+	mi := &file_candor_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2271,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -2211,7 +2299,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[38]
+	mi := &file_candor_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2311,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[38]
+	mi := &file_candor_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2324,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -2261,7 +2349,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[39]
+	mi := &file_candor_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2361,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[39]
+	mi := &file_candor_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2374,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 type ListTokensResponse struct {
@@ -2298,7 +2386,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[40]
+	mi := &file_candor_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2398,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[40]
+	mi := &file_candor_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2411,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2342,7 +2430,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[41]
+	mi := &file_candor_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2442,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[41]
+	mi := &file_candor_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2455,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -2385,7 +2473,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[42]
+	mi := &file_candor_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2485,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[42]
+	mi := &file_candor_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,14 +2498,14 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 var File_candor_v1_api_proto protoreflect.FileDescriptor
 
 const file_candor_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n" +
+	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x16candor/v1/roster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n" +
 	"\bIncident\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.candor.v1.IncidentStateR\x05state\x12\x1a\n" +
@@ -2459,7 +2547,11 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\"\x16\n" +
 	"\x14ListIncidentsRequest\"J\n" +
 	"\x15ListIncidentsResponse\x121\n" +
-	"\tincidents\x18\x01 \x03(\v2\x13.candor.v1.IncidentR\tincidents\"V\n" +
+	"\tincidents\x18\x01 \x03(\v2\x13.candor.v1.IncidentR\tincidents\"7\n" +
+	"\x10GetRosterRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\"J\n" +
+	"\x11GetRosterResponse\x125\n" +
+	"\bmanifest\x18\x01 \x01(\v2\x19.candor.v1.RosterManifestR\bmanifest\"V\n" +
 	"\x0ePreviewRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x1f\n" +
 	"\x05count\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x182(\x01R\x05count\"H\n" +
@@ -2581,13 +2673,14 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\rROLE_APPROVER\x10\x03\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x04\x12\x0f\n" +
 	"\vROLE_DIALER\x10\x05\x12\x10\n" +
-	"\fROLE_MACHINE\x10\x062\xab\x05\n" +
+	"\fROLE_MACHINE\x10\x062\xf3\x05\n" +
 	"\x0fIncidentService\x12@\n" +
 	"\aDeclare\x12\x19.candor.v1.DeclareRequest\x1a\x1a.candor.v1.DeclareResponse\x12@\n" +
 	"\aApprove\x12\x19.candor.v1.ApproveRequest\x1a\x1a.candor.v1.ApproveResponse\x12=\n" +
 	"\x06Reject\x12\x18.candor.v1.RejectRequest\x1a\x19.candor.v1.RejectResponse\x12L\n" +
 	"\vGetIncident\x12\x1d.candor.v1.GetIncidentRequest\x1a\x1e.candor.v1.GetIncidentResponse\x12R\n" +
-	"\rListIncidents\x12\x1f.candor.v1.ListIncidentsRequest\x1a .candor.v1.ListIncidentsResponse\x12@\n" +
+	"\rListIncidents\x12\x1f.candor.v1.ListIncidentsRequest\x1a .candor.v1.ListIncidentsResponse\x12F\n" +
+	"\tGetRoster\x12\x1b.candor.v1.GetRosterRequest\x1a\x1c.candor.v1.GetRosterResponse\x12@\n" +
 	"\aPreview\x12\x19.candor.v1.PreviewRequest\x1a\x1a.candor.v1.PreviewResponse\x12:\n" +
 	"\x05Pause\x12\x17.candor.v1.PauseRequest\x1a\x18.candor.v1.PauseResponse\x12=\n" +
 	"\x06Resume\x12\x18.candor.v1.ResumeRequest\x1a\x19.candor.v1.ResumeResponse\x12:\n" +
@@ -2620,7 +2713,7 @@ func file_candor_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_candor_v1_api_proto_goTypes = []any{
 	(IncidentState)(0),                // 0: candor.v1.IncidentState
 	(Role)(0),                         // 1: candor.v1.Role
@@ -2635,132 +2728,138 @@ var file_candor_v1_api_proto_goTypes = []any{
 	(*GetIncidentResponse)(nil),       // 10: candor.v1.GetIncidentResponse
 	(*ListIncidentsRequest)(nil),      // 11: candor.v1.ListIncidentsRequest
 	(*ListIncidentsResponse)(nil),     // 12: candor.v1.ListIncidentsResponse
-	(*PreviewRequest)(nil),            // 13: candor.v1.PreviewRequest
-	(*PreviewResponse)(nil),           // 14: candor.v1.PreviewResponse
-	(*PreviewMessage)(nil),            // 15: candor.v1.PreviewMessage
-	(*PauseRequest)(nil),              // 16: candor.v1.PauseRequest
-	(*PauseResponse)(nil),             // 17: candor.v1.PauseResponse
-	(*ResumeRequest)(nil),             // 18: candor.v1.ResumeRequest
-	(*ResumeResponse)(nil),            // 19: candor.v1.ResumeResponse
-	(*AbortRequest)(nil),              // 20: candor.v1.AbortRequest
-	(*AbortResponse)(nil),             // 21: candor.v1.AbortResponse
-	(*ShredRequest)(nil),              // 22: candor.v1.ShredRequest
-	(*ShredResponse)(nil),             // 23: candor.v1.ShredResponse
-	(*GetStatusRequest)(nil),          // 24: candor.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 25: candor.v1.GetStatusResponse
-	(*WatchStatusRequest)(nil),        // 26: candor.v1.WatchStatusRequest
-	(*WatchStatusResponse)(nil),       // 27: candor.v1.WatchStatusResponse
-	(*ListNoticesRequest)(nil),        // 28: candor.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),       // 29: candor.v1.ListNoticesResponse
-	(*ExportNoticesRequest)(nil),      // 30: candor.v1.ExportNoticesRequest
-	(*ExportNoticesResponse)(nil),     // 31: candor.v1.ExportNoticesResponse
-	(*SettleUncertainRequest)(nil),    // 32: candor.v1.SettleUncertainRequest
-	(*SettleUncertainResponse)(nil),   // 33: candor.v1.SettleUncertainResponse
-	(*ListDeadLettersRequest)(nil),    // 34: candor.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 35: candor.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),  // 36: candor.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 37: candor.v1.ReplayDeadLettersResponse
-	(*Token)(nil),                     // 38: candor.v1.Token
-	(*CreateTokenRequest)(nil),        // 39: candor.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),       // 40: candor.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),         // 41: candor.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 42: candor.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 43: candor.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 44: candor.v1.RevokeTokenResponse
-	(*timestamppb.Timestamp)(nil),     // 45: google.protobuf.Timestamp
-	(*Plan)(nil),                      // 46: candor.v1.Plan
-	(Channel)(0),                      // 47: candor.v1.Channel
-	(*Declaration)(nil),               // 48: candor.v1.Declaration
-	(*Status)(nil),                    // 49: candor.v1.Status
-	(NoticeState)(0),                  // 50: candor.v1.NoticeState
-	(*Notice)(nil),                    // 51: candor.v1.Notice
-	(*PageNotices)(nil),               // 52: candor.v1.PageNotices
-	(Settlement)(0),                   // 53: candor.v1.Settlement
-	(*NoticeKey)(nil),                 // 54: candor.v1.NoticeKey
-	(*DeadLetter)(nil),                // 55: candor.v1.DeadLetter
-	(*PageKey)(nil),                   // 56: candor.v1.PageKey
+	(*GetRosterRequest)(nil),          // 13: candor.v1.GetRosterRequest
+	(*GetRosterResponse)(nil),         // 14: candor.v1.GetRosterResponse
+	(*PreviewRequest)(nil),            // 15: candor.v1.PreviewRequest
+	(*PreviewResponse)(nil),           // 16: candor.v1.PreviewResponse
+	(*PreviewMessage)(nil),            // 17: candor.v1.PreviewMessage
+	(*PauseRequest)(nil),              // 18: candor.v1.PauseRequest
+	(*PauseResponse)(nil),             // 19: candor.v1.PauseResponse
+	(*ResumeRequest)(nil),             // 20: candor.v1.ResumeRequest
+	(*ResumeResponse)(nil),            // 21: candor.v1.ResumeResponse
+	(*AbortRequest)(nil),              // 22: candor.v1.AbortRequest
+	(*AbortResponse)(nil),             // 23: candor.v1.AbortResponse
+	(*ShredRequest)(nil),              // 24: candor.v1.ShredRequest
+	(*ShredResponse)(nil),             // 25: candor.v1.ShredResponse
+	(*GetStatusRequest)(nil),          // 26: candor.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 27: candor.v1.GetStatusResponse
+	(*WatchStatusRequest)(nil),        // 28: candor.v1.WatchStatusRequest
+	(*WatchStatusResponse)(nil),       // 29: candor.v1.WatchStatusResponse
+	(*ListNoticesRequest)(nil),        // 30: candor.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),       // 31: candor.v1.ListNoticesResponse
+	(*ExportNoticesRequest)(nil),      // 32: candor.v1.ExportNoticesRequest
+	(*ExportNoticesResponse)(nil),     // 33: candor.v1.ExportNoticesResponse
+	(*SettleUncertainRequest)(nil),    // 34: candor.v1.SettleUncertainRequest
+	(*SettleUncertainResponse)(nil),   // 35: candor.v1.SettleUncertainResponse
+	(*ListDeadLettersRequest)(nil),    // 36: candor.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 37: candor.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),  // 38: candor.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 39: candor.v1.ReplayDeadLettersResponse
+	(*Token)(nil),                     // 40: candor.v1.Token
+	(*CreateTokenRequest)(nil),        // 41: candor.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 42: candor.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),         // 43: candor.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 44: candor.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 45: candor.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 46: candor.v1.RevokeTokenResponse
+	(*timestamppb.Timestamp)(nil),     // 47: google.protobuf.Timestamp
+	(*Plan)(nil),                      // 48: candor.v1.Plan
+	(Channel)(0),                      // 49: candor.v1.Channel
+	(*Declaration)(nil),               // 50: candor.v1.Declaration
+	(*RosterManifest)(nil),            // 51: candor.v1.RosterManifest
+	(*Status)(nil),                    // 52: candor.v1.Status
+	(NoticeState)(0),                  // 53: candor.v1.NoticeState
+	(*Notice)(nil),                    // 54: candor.v1.Notice
+	(*PageNotices)(nil),               // 55: candor.v1.PageNotices
+	(Settlement)(0),                   // 56: candor.v1.Settlement
+	(*NoticeKey)(nil),                 // 57: candor.v1.NoticeKey
+	(*DeadLetter)(nil),                // 58: candor.v1.DeadLetter
+	(*PageKey)(nil),                   // 59: candor.v1.PageKey
 }
 var file_candor_v1_api_proto_depIdxs = []int32{
 	0,  // 0: candor.v1.Incident.state:type_name -> candor.v1.IncidentState
-	45, // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
-	45, // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	46, // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
-	47, // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
-	48, // 5: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
+	47, // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
+	47, // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	48, // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
+	49, // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
+	50, // 5: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
 	2,  // 6: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
 	2,  // 7: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
 	2,  // 8: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
 	2,  // 9: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
 	2,  // 10: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
-	15, // 11: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
-	47, // 12: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
-	47, // 13: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
-	2,  // 14: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
-	47, // 15: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
-	2,  // 16: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
-	2,  // 17: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
-	2,  // 18: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
-	49, // 19: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
-	49, // 20: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
-	47, // 21: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
-	50, // 22: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
-	51, // 23: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
-	52, // 24: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
-	53, // 25: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
-	54, // 26: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
-	47, // 27: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
-	55, // 28: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
-	56, // 29: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
-	1,  // 30: candor.v1.Token.roles:type_name -> candor.v1.Role
-	45, // 31: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 32: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
-	38, // 33: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
-	38, // 34: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
-	3,  // 35: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
-	5,  // 36: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
-	7,  // 37: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
-	9,  // 38: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
-	11, // 39: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
-	13, // 40: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
-	16, // 41: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
-	18, // 42: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
-	20, // 43: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
-	22, // 44: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
-	24, // 45: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
-	26, // 46: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
-	28, // 47: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
-	30, // 48: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
-	32, // 49: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
-	34, // 50: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
-	36, // 51: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
-	39, // 52: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
-	41, // 53: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
-	43, // 54: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
-	4,  // 55: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
-	6,  // 56: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
-	8,  // 57: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
-	10, // 58: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
-	12, // 59: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
-	14, // 60: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
-	17, // 61: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
-	19, // 62: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
-	21, // 63: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
-	23, // 64: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
-	25, // 65: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
-	27, // 66: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
-	29, // 67: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
-	31, // 68: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
-	33, // 69: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
-	35, // 70: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
-	37, // 71: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
-	40, // 72: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
-	42, // 73: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
-	44, // 74: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
-	55, // [55:75] is the sub-list for method output_type
-	35, // [35:55] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	51, // 11: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
+	17, // 12: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
+	49, // 13: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
+	49, // 14: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
+	2,  // 15: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
+	49, // 16: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
+	2,  // 17: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
+	2,  // 18: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
+	2,  // 19: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
+	52, // 20: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
+	52, // 21: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
+	49, // 22: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
+	53, // 23: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
+	54, // 24: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
+	55, // 25: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
+	56, // 26: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
+	57, // 27: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
+	49, // 28: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
+	58, // 29: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
+	59, // 30: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
+	1,  // 31: candor.v1.Token.roles:type_name -> candor.v1.Role
+	47, // 32: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 33: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
+	40, // 34: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
+	40, // 35: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
+	3,  // 36: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
+	5,  // 37: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
+	7,  // 38: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
+	9,  // 39: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
+	11, // 40: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
+	13, // 41: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
+	15, // 42: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
+	18, // 43: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
+	20, // 44: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
+	22, // 45: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
+	24, // 46: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
+	26, // 47: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
+	28, // 48: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
+	30, // 49: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
+	32, // 50: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
+	34, // 51: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
+	36, // 52: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
+	38, // 53: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
+	41, // 54: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
+	43, // 55: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
+	45, // 56: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
+	4,  // 57: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
+	6,  // 58: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
+	8,  // 59: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
+	10, // 60: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
+	12, // 61: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
+	14, // 62: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
+	16, // 63: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
+	19, // 64: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
+	21, // 65: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
+	23, // 66: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
+	25, // 67: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
+	27, // 68: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
+	29, // 69: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
+	31, // 70: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
+	33, // 71: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
+	35, // 72: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
+	37, // 73: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
+	39, // 74: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
+	42, // 75: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
+	44, // 76: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
+	46, // 77: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
+	57, // [57:78] is the sub-list for method output_type
+	36, // [36:57] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_api_proto_init() }
@@ -2772,13 +2871,14 @@ func file_candor_v1_api_proto_init() {
 	file_candor_v1_common_proto_init()
 	file_candor_v1_ledger_proto_init()
 	file_candor_v1_plan_proto_init()
+	file_candor_v1_roster_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_api_proto_rawDesc), len(file_candor_v1_api_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   43,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

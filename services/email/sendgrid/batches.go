@@ -30,6 +30,10 @@ type batch struct {
 // recipient waits for a later request.
 func newBatches(m *provider.Email, size int) *batches {
 	b := &batches{outcomes: make([]provider.Outcome, len(m.Recipients))}
+	if len(m.Recipients) == 1 && len(m.Recipients[0].Values) == len(m.Vars) {
+		b.open = []batch{{indexes: []int{0}}}
+		return b
+	}
 	var all, again []int
 	for i := range m.Recipients {
 		if len(m.Recipients[i].Values) != len(m.Vars) {

@@ -106,19 +106,28 @@ func plainPrefix(s string) int {
 // appendEscaped writes a string that is not its own JSON, up to the closing quote.
 func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = utf8.AppendRune(append(b, '\\'), r)
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r < ' ':
-			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
-		default:
-			b = utf8.AppendRune(b, r) // U+FFFD in place of what is no UTF-8
-		}
+	if !utf8.ValidString(s) {
+		s = string([]rune(s)) // U+FFFD in place of what is no UTF-8
 	}
-	return append(b, '"')
+	for {
+		i := plainPrefix(s)
+		for i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\' {
+			i++
+		}
+		b = append(b, s[:i]...)
+		if i == len(s) {
+			return append(b, '"')
+		}
+		switch c := s[i]; c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		s = s[i+1:]
+	}
 }
 
 // bodySize is a little more than the body's length, so that it is allocated once.

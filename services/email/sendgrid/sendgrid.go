@@ -70,6 +70,7 @@ func New(cfg Config, now func() time.Time) (*Sender, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("sendgrid: %w", err)
 	}
+	cfg.HTTP.WriteBuffer = 32 << 10 // a mail to one person fits
 	return &Sender{
 		host: strings.TrimSuffix(cfg.BaseURL, "/"), key: cfg.APIKey, batchSize: cfg.BatchSize, gzip: cfg.Gzip,
 		transport: provider.NewTransport(cfg.HTTP, now),
