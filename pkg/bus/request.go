@@ -63,11 +63,13 @@ func (b *Bus) Request(ctx context.Context, subject string, data []byte, header m
 	if err != nil {
 		return Reply{}, fmt.Errorf("request %s: %w", subject, err)
 	}
+	// Serve answers within its grace or never: a broker that was restarted meanwhile lets nobody reply any more.
+	wait := defaultGrace + requestTimeout
 	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = bounded(ctx)
-		defer cancel()
+		wait = requestTimeout
 	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	m, err := b.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data, Header: h})
 	if err != nil {
 		return Reply{}, fmt.Errorf("request %s: %w", subject, lost(err))

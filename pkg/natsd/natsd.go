@@ -68,7 +68,7 @@ type Server struct {
 	mu     sync.Mutex // guards the following
 	inner  *server.Server
 	said   *serverLog // by inner
-	port   int // kept over a restart
+	port   int        // kept over a restart
 	closed bool
 	// admitted says that a port that was held is open.
 	admitted bool

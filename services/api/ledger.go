@@ -55,7 +55,12 @@ func (a *API) askAfter(ctx context.Context, service, method, after string, q, an
 	return reply.Header[headerNext], nil
 }
 
+// statusWithin is how long a ledger that is there takes at most.
+const statusWithin = 5 * time.Second
+
 func (a *API) status(ctx context.Context, id string) (*candorv1.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWithin)
+	defer cancel()
 	resp := &candorv1.GetStatusResponse{}
 	err := a.ask(ctx, "ledger", "status", &candorv1.GetStatusRequest{Incident: id}, resp)
 	return resp.GetStatus(), err

@@ -51,11 +51,13 @@ func (l *Lab) compete(ctx context.Context, c contest) (res *results, err error) 
 			defer func() { err = errors.Join(err, others[i].stop()) }()
 		}
 		incidents := make([]*candorv1.Incident, l.Pairs+1)
+		people := make([]int, len(incidents))
 		for turn := range incidents {
 			n := c.customers
 			if turn == 0 {
 				n = max(n/4, 1)
 			}
+			people[turn] = n
 			incidents[turn], err = in.draft(ctx, fmt.Sprintf("turn-%d", turn), c.channel, c.batch, func(w io.Writer) error { return crowd(w, n) })
 			if err != nil {
 				return err
@@ -63,7 +65,7 @@ func (l *Lab) compete(ctx context.Context, c contest) (res *results, err error) 
 		}
 		for turn, inc := range incidents {
 			warmUp := turn == 0
-			ours, err := in.tell(ctx, inc)
+			ours, err := in.tell(ctx, inc, people[turn])
 			if err != nil {
 				return err
 			}

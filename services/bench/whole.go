@@ -143,7 +143,7 @@ func (l *Lab) tellAll(ctx context.Context, dir string, n int) (told said, err er
 	if err != nil {
 		return said{}, err
 	}
-	return in.tell(ctx, inc)
+	return in.tell(ctx, inc, 1)
 }
 
 // playLedger reads the journals in a data folder from the first to the last, as every start of a process with a ledger does.
