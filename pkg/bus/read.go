@@ -159,7 +159,7 @@ func (b *Bus) Follow(ctx context.Context, stream string, filters []string, fromS
 			break
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 		if errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("follow %s: %w", stream, err)

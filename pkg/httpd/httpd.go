@@ -75,7 +75,8 @@ func New(cfg Config, handler http.Handler, ops Ops, log zerolog.Logger) (*Server
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
 	var err error
-	if s.listener, err = net.Listen("tcp", cfg.Addr); err != nil {
+	var lc net.ListenConfig
+	if s.listener, err = lc.Listen(context.Background(), "tcp", cfg.Addr); err != nil {
 		return nil, fmt.Errorf("http server: %w", err)
 	}
 	return s, nil
@@ -108,7 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop http server %s: requests cut off: %w", s.Addr(), err), s.http.Close())
 	}
-	<-served
+	_ = <-served // that it was closed, which is known
 	return err
 }
 

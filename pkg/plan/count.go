@@ -90,7 +90,7 @@ func newCounts(waves []*wave) *counts {
 var seed = maphash.MakeSeed()
 
 // page counts the customers of a page. They share tier, zone and language, so that most maps are touched once a page.
-func (c *counts) page(pb *playbook.Playbook, p *roster.Page) error {
+func (c *counts) page(pb *playbook.Playbook, p *roster.Page) {
 	language := pb.Languages.Language(p.Language)
 	members := make([]bool, len(p.Customers))
 	for i, w := range c.of {
@@ -108,7 +108,6 @@ func (c *counts) page(pb *playbook.Playbook, p *roster.Page) error {
 			c.first(w, p, members)
 		}
 	}
-	return nil
 }
 
 // first counts people, for the first wave.

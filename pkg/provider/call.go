@@ -58,7 +58,7 @@ func (c *Call) Do(ctx context.Context, template *http.Request, body []byte) (*An
 	if body != nil {
 		rewind = func() io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) }
 	}
-	resp, answer, err := c.do(ctx, template, int64(len(body)), rewind)
+	resp, answer, err := c.do(ctx, template, int64(len(body)), rewind) //nolint:bodyclose // do has read and closed it
 	if err != nil {
 		return nil, err
 	}

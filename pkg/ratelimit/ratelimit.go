@@ -182,7 +182,7 @@ func (l *Limiter) read(ctx context.Context, key string, take time.Duration) (nex
 	ns, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
 		l.log.Warn().Str("limit", key).Msg("rate limit was no number, reset")
-		return time.Time{}, rev, nil
+		return time.Time{}, rev, nil //nolint:nilerr // what cannot be read counts as free
 	}
 	next = time.Unix(0, ns)
 	if ahead := next.Sub(l.now()); ahead > maxAhead+take+skew {

@@ -187,12 +187,13 @@ func (w *worker) row(fields []field, p *parsed) {
 	w.person(p)
 	w.place(p)
 	w.exposure(p)
-	if spill != "" {
+	switch {
+	case spill != "":
 		w.reject(p, "", "row has more cells than the header: a delimiter inside a cell without quotes shifts the columns", "put the cell in quotes")
-	} else if len(p.c.Ref) > 128 {
+	case len(p.c.Ref) > 128:
 		p.c.Ref = p.c.Ref[:32] + "…"
 		w.reject(p, "customer_ref", "customer_ref is longer than 128 bytes", "map the column that holds the reference")
-	} else if !p.c.Reachable() {
+	case !p.c.Reachable():
 		w.unreachable(p, damaged)
 	}
 	w.seal(p)

@@ -54,7 +54,10 @@ func Targets() []Target {
 			Writes: []string{},
 		},
 		{Name: "sandbox", Does: "plays the providers: sends nothing, shows every inbox; only when named"},
-		{Name: "nats", Does: "the broker for other processes, with an fsync before every acknowledgement"},
+		{
+			Name: "nats", Does: "the broker for other processes, with an fsync before every acknowledgement",
+			Serves: []string{"ask.nats.>"},
+		},
 	}
 }
 

@@ -43,7 +43,7 @@ func (a *API) republish(ctx context.Context) error {
 		}
 	}, nil)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end of ctx is no failure
 	}
 	return fmt.Errorf("tell others what was decided: %w", err)
 }

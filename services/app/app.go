@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -61,6 +62,8 @@ type App struct {
 	sandbox *sandbox.Sandbox
 	// booted is when this process got hold of the data folder; zero where the broker runs elsewhere.
 	booted time.Time
+	// spaceLow is what the broker's process says of its disk, where that is another one.
+	spaceLow atomic.Bool
 
 	incidents  *incident.Registry
 	journal    *journal.Journal
@@ -97,7 +100,7 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 		return nil, err
 	}
 	if slices.Equal(targets, []string{"nats"}) {
-		a.group.Add("nats", run.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }))
+		a.group.Add("nats", a.tellSpace())
 		return a, nil
 	}
 	if !slices.Equal(targets, []string{"ledger"}) { // which needs no key, and gets none
@@ -262,8 +265,14 @@ func (a *App) addShared(ctx context.Context) error {
 	a.journal = journal.New(a.bus, committer, a.now)
 	a.pages = pagestore.New(a.bus, a.vault)
 	a.texts = notice.NewLibrary()
+	if a.server != nil && a.cfg.NATS.Listen != "" {
+		a.group.Add("space", a.tellSpace())
+	}
 	if !a.has("sms") && !a.has("email") {
 		return nil
+	}
+	if a.server == nil {
+		a.group.Add("space", a.followSpace(&a.spaceLow))
 	}
 	a.ballast = make([]byte, ballastBytes)
 	kv, err := a.bus.KV(ctx, topology.BucketSuppressions)
@@ -324,6 +333,8 @@ func (a *App) addWorker(name string, cfg dispatch.Config, c dispatch.Courier) er
 	}
 	if a.server != nil {
 		d.BootID, d.SpaceLow = a.server.BootID(), a.server.SpaceLow
+	} else {
+		d.SpaceLow = a.spaceLow.Load
 	}
 	w, err := dispatch.New(cfg, d)
 	if err != nil {

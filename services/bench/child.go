@@ -138,7 +138,7 @@ func (s *Site) Serve(targets string, args ...string) (*Child, error) {
 	cmd.Env = append(os.Environ(),
 		"CANDOR_TWILIO_SECRET="+sandboxSecret, "CANDOR_SENDGRID_KEY=SG."+sandboxSecret, "CANDOR_SANDBOX_TOKEN="+s.sandboxToken)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", targets, err), log.Close())
 	}

@@ -143,7 +143,7 @@ func (in *installation) tell(ctx context.Context, inc *candorv1.Incident, people
 	if err := in.await(ctx, 20*time.Millisecond, before, people); err != nil {
 		return said{}, err
 	}
-	st, err := in.driver.Await(ctx, inc.GetId(), Resting)
+	st, err := in.rest(ctx, inc.GetId())
 	if err != nil {
 		return said{}, err
 	}
@@ -166,6 +166,23 @@ func (in *installation) tell(ctx context.Context, inc *candorv1.Incident, people
 		return s, fmt.Errorf("incident %s: complete %v, %d told twice: what was measured is wrong", inc.GetId(), st.GetComplete(), truth.Duplicates)
 	}
 	return s, nil
+}
+
+// rest waits until the ledger says that nothing more will happen.
+func (in *installation) rest(ctx context.Context, incident string) (*candorv1.Status, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st, err := in.driver.Status(ctx, incident)
+		if err != nil || Resting(st) {
+			return st, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return st, ctx.Err()
+		}
+	}
 }
 
 // await waits until the provider has so many messages more than before. It asks the provider, whose CPU is nobody's.

@@ -157,7 +157,6 @@ func right(s string) cell          { return cell{text: s, right: true} }
 func heads(names ...string) []cell {
 	return each(names, func(s string) cell { return tinted(faint, s) })
 }
-func texts(values ...string) []cell { return each(values, text) }
 func each(ss []string, f func(string) cell) []cell {
 	cells := make([]cell, len(ss))
 	for i, s := range ss {

@@ -74,13 +74,16 @@ func TestBelowTheMarkNothingNewIsSent(t *testing.T) {
 	s := newSite(t)
 	s.data = smallDisk(t, 64)
 	s.startSandbox("{listen: '127.0.0.1:0'}")
-	p := s.start("all", map[string]string{"nats": "{free_space_mark: 16000000}"})
+	p := s.start("all", map[string]string{"nats": "{listen: '127.0.0.1:0', free_space_mark: 16000000}"})
 	s.drive(p)
 	free := fill(t, s.data, 12_000_000)
 	p.says("disk nearly full")
+	// A worker elsewhere is told of it.
+	elsewhere := s.start("sms", map[string]string{"nats": fmt.Sprintf("{url: %q}", p.NATS)})
 	const customers = 300
 	inc := declare(t, s.driver, bench.Story{Incident: "brim", Customers: customers, EmailBatch: 100})
 	p.says("nothing new is sent until space is free")
+	elsewhere.says("nothing new is sent until space is free")
 	truth, err := s.truth.Truth(t.Context())
 	if err != nil || truth.SMS.Requests+truth.Email.Requests > 0 {
 		t.Errorf("requests were made: %+v, %v", truth, err)

@@ -165,7 +165,7 @@ func (s *scanner) str() []byte {
 // unquote reads a string that begins at from and is plain up to i.
 func (s *scanner) unquote(from, i int) []byte {
 	b, start := s.b, len(s.scratch)
-	out := append(s.scratch, b[from:i]...)
+	out := append(s.scratch, b[from:i]...) //nolint:gocritic // the scratch space is taken over by the caller
 	for i < len(b) {
 		c := b[i]
 		switch {

@@ -124,7 +124,7 @@ func (s *Sandbox) Run(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.server.Close() // who still keeps a connection gets no answer, as from a provider
 	}
-	<-served
+	_ = <-served // that it was closed, which is known
 	if err != nil {
 		return fmt.Errorf("sandbox stop: %w", err)
 	}

@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// Benchmarks count the CPU of the sending process alone, so the provider is the test binary, started once more.
+// The provider of a benchmark is the test binary, started once more, so that only the sender's CPU is counted.
 const answererVar = "CANDOR_BENCH_ANSWERER"
 
-// Answerer, called first in TestMain, reports whether this process was started by StartAnswerer; if so it has answered every
+// Answerer reports, called first in TestMain, whether this process was started by StartAnswerer; if so it has answered every
 // request with a until it was told to end.
 func Answerer(a Answer) bool {
 	if os.Getenv(answererVar) == "" {
