@@ -204,6 +204,8 @@ type Worker struct {
 
 	mu   sync.Mutex
 	hand map[journal.Key]uint64 // sequence of the order in hand for each journal
+	// when each complaint that concerns everybody was last logged
+	complained map[string]time.Duration
 
 	clock    clockWatch
 	stopping <-chan struct{}
@@ -218,7 +220,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.SpaceLow = func() bool { return false }
 	}
 	d.Log = d.Log.With().Str("channel", topology.ChannelToken(cfg.Channel)).Logger()
-	return &Worker{cfg: cfg, Deps: d, hand: map[journal.Key]uint64{}, clock: newClockWatch(d.Now(), d.Mono())}, nil
+	return &Worker{cfg: cfg, Deps: d, hand: map[journal.Key]uint64{}, complained: map[string]time.Duration{}, clock: newClockWatch(d.Now(), d.Mono())}, nil
 }
 
 // Run works until ctx ends and the work in hand is done.
@@ -260,6 +262,18 @@ func (w *Worker) release(k journal.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.hand, k)
+}
+
+// complain says whether it is time to log what every order meets: once a hold is enough to wake somebody.
+func (w *Worker) complain(what string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.Mono()
+	if last, ok := w.complained[what]; ok && now-last < w.cfg.Hold {
+		return false
+	}
+	w.complained[what] = now
+	return true
 }
 
 func (w *Worker) stopped() bool {

@@ -19,6 +19,7 @@ import (
 
 var (
 	errStopping = errors.New("stopping")
+	errSpaceLow = errors.New("disk is nearly full")
 	// errDead marks what only a person can mend; what it wraps says what.
 	errDead = errors.New("dead letter")
 	// errShredded is a page of an ended incident that nobody can open any more.
@@ -66,6 +67,8 @@ func (w *Worker) order(ctx context.Context, d *bus.Delivery) error {
 		return bus.After(0, err)
 	case errors.Is(err, errDead):
 		return h.bury(ctx, err)
+	case errors.Is(err, errSpaceLow):
+		return err
 	case err != nil:
 		w.Log.Warn().Err(err).Str("incident", key.Incident).Uint32("page", key.Page).Msg("order is tried again")
 		return err
@@ -224,8 +227,10 @@ func (h *hand) held(ctx context.Context, now time.Time) (done bool, err error) {
 		}
 		return true, h.putOff(ctx, "clock", now.Add(h.cfg.Hold))
 	case h.SpaceLow():
-		h.Log.Error().Msg("disk is nearly full: nothing new is sent until space is free")
-		return false, bus.After(h.cfg.RetryFirst, errors.New("disk is nearly full"))
+		if h.complain("space") {
+			h.Log.Error().Msg("disk is nearly full: nothing new is sent until space is free")
+		}
+		return false, bus.After(h.cfg.RetryFirst, errSpaceLow)
 	}
 	return false, nil
 }

@@ -165,7 +165,7 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 			h.Log.Warn().Err(err).Str("sender", s.Sender).Msg("provider asks for less, but the limit could not be moved")
 		}
 	}
-	if misconfigured != "" {
+	if misconfigured != "" && h.complain(s.Sender+" "+misconfigured) {
 		h.Log.Error().Str("sender", s.Sender).Str("reason", misconfigured).Dur("hold", h.cfg.Hold).
 			Msg("provider refuses account or sender: mend its settings; nobody is given up meanwhile")
 	}

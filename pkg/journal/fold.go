@@ -91,7 +91,7 @@ type State struct {
 	firstIntent time.Time
 	retryAt     map[uint32]time.Time
 	doubtAt     map[uint32]time.Time
-	ids         map[uint32]string
+	ids         []string // by slot; nil until there is one
 	again       map[uint32][]uint16 // attempts accepted beyond the first, by slot
 	worker      bool
 	words       *Words
@@ -330,7 +330,7 @@ func (s *State) keepID(n uint32, id string) {
 		return
 	}
 	if s.ids == nil {
-		s.ids = map[uint32]string{}
+		s.ids = make([]string, len(s.slots))
 	}
 	s.ids[n] = id
 }

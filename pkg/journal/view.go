@@ -132,7 +132,12 @@ func (s *State) Doubt(n uint32) (at time.Time, notSeen bool) {
 }
 
 // MessageID returns the provider's id of the accepted message, where ids are kept.
-func (s *State) MessageID(n uint32) string { return s.ids[n] }
+func (s *State) MessageID(n uint32) string {
+	if s.ids == nil {
+		return ""
+	}
+	return s.ids[n]
+}
 
 // FirstIntent returns when the first stride of the page was announced; the time budget of retries runs from there.
 func (s *State) FirstIntent() time.Time { return s.firstIntent }

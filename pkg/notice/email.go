@@ -9,9 +9,9 @@ import (
 // Email returns what customers of one variant share.
 func (t *Text) Email(key VariantKey) Email { return t.variant(key).email }
 
-// Values appends to dst a customer's values for the tags of the Email of its variant, in their order.
-func (t *Text) Values(c *roster.Customer, dst []string) ([]string, error) {
-	v := t.variant(t.Variant(c))
+// Values appends to dst a customer's values for the tags of the Email of its variant, which is key, in their order.
+func (t *Text) Values(key VariantKey, c *roster.Customer, dst []string) ([]string, error) {
+	v := t.variant(key)
 	values, err := t.checked(c, v)
 	if err != nil {
 		return dst, err
@@ -43,7 +43,7 @@ func (t *Text) checked(c *roster.Customer, v *variant) (values [numValues]string
 		if name == noticeDate {
 			return values, ErrUndated
 		}
-		size += len(name.tag()) + len(values[name])
+		size += len(tagOpen) + len(valueNames[name]) + len(tagClose) + len(values[name])
 	}
 	if size > MaxValueBytes {
 		return values, ErrTooLong

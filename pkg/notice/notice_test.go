@@ -220,7 +220,7 @@ func TestProvidersSubstitutionGivesWhatPreviewShows(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := text.Email(text.Variant(c))
-		values, err := text.Values(c, nil)
+		values, err := text.Values(text.Variant(c), c, nil)
 		if err != nil || len(values) != len(e.Vars) {
 			t.Fatalf("%d values for %v, %v", len(values), e.Vars, err)
 		}
@@ -388,11 +388,11 @@ func TestValuesAreBounded(t *testing.T) {
 	t.Parallel()
 	text := starter(t, email, "en")
 	c := customer(strings.Repeat("&", 1000), "")
-	if _, err := text.Values(c, nil); err != nil {
+	if _, err := text.Values(text.Variant(c), c, nil); err != nil {
 		t.Error(err)
 	}
 	c = customer(strings.Repeat("&", 2000), "")
-	if _, err := text.Values(c, nil); !errors.Is(err, ErrTooLong) {
+	if _, err := text.Values(text.Variant(c), c, nil); !errors.Is(err, ErrTooLong) {
 		t.Errorf("6,000 bytes of text and more of HTML: %v", err)
 	}
 	if _, _, _, err := text.RenderEmail(c); !errors.Is(err, ErrTooLong) {
@@ -406,7 +406,7 @@ func TestNothingIsMadeWithoutItsDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := text.Values(everything(), nil); !errors.Is(err, ErrUndated) {
+	if _, err := text.Values(text.Variant(everything()), everything(), nil); !errors.Is(err, ErrUndated) {
 		t.Errorf("values without a date: %v", err)
 	}
 	if dated := text.Dated(today); dated.Hash() != text.Hash() || dated.Language() != "en" {
@@ -568,7 +568,7 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		e := text.Email(text.Variant(c))
-		values, err := text.Values(c, nil)
+		values, err := text.Values(text.Variant(c), c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -595,7 +595,7 @@ func BenchmarkValues(b *testing.B) {
 	var dst []string
 	b.ReportAllocs()
 	for b.Loop() {
-		dst, _ = text.Values(c, dst[:0])
+		dst, _ = text.Values(text.Variant(c), c, dst[:0])
 	}
 }
 

@@ -35,7 +35,9 @@ func (v value) String() string { return valueNames[v] }
 
 // tag stands for the value in an Email. No value contains a percent sign, and no text has two around a word, so that no tag
 // can arise from what was filled in.
-func (v value) tag() string { return "[%" + valueNames[v] + "%]" }
+func (v value) tag() string { return tagOpen + valueNames[v] + tagClose }
+
+const tagOpen, tagClose = "[%", "%]"
 
 // firstMark begins a range of private use, which neither playbooks nor facts nor values contain.
 const firstMark = '\uE000'

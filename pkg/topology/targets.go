@@ -67,7 +67,7 @@ func worker(ch candorv1.Channel, does string) Target {
 		Name: name, Does: does,
 		Reads:  []string{StreamBreach, StreamRoster, StreamJournal, BucketSuppressions, BucketLimits},
 		Serves: []string{"ask." + name + ".>"},
-		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits)},
+		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits), Ask("nats", "space")},
 	}
 	for _, lane := range Lanes {
 		t.Takes = append(t.Takes, StreamOrders+"/"+OrderConsumer(ch, lane))

@@ -50,6 +50,9 @@ func playCandor(ctx context.Context, r role, log zerolog.Logger) (*actor, error)
 	if r.InFlight > 0 {
 		cfg.SMS.InFlight, cfg.Email.InFlight = r.InFlight, r.InFlight
 	}
+	if r.SharedIntent > 0 {
+		cfg.Email.SharedIntent = r.SharedIntent
+	}
 	if r.Pages > 0 {
 		cfg.SMS.Pages, cfg.Email.Pages = r.Pages, r.Pages
 	}

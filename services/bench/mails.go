@@ -23,15 +23,15 @@ import (
 // same people in requests of the same size, and keeps no record.
 func measureMails(ctx context.Context, l *Lab) ([]Row, error) {
 	var rows []Row
-	for _, at := range []struct{ batch, inFlight, pages, customers int }{
-		{1, 64, 32, 80_000}, {100, 16, 128, 800_000}, {1000, 16, 64, 1_000_000},
+	for _, at := range []struct{ batch, inFlight, pages, shared, customers int }{
+		{1, 64, 32, 100, 80_000}, {100, 16, 24, 400, 1_000_000}, {1000, 16, 48, 1000, 1_000_000},
 	} {
 		what := fmt.Sprintf("e-mail, %d to a request, %d in flight", at.batch, at.inFlight)
 		l.Say("%s", what)
 		n := l.size(at.customers)
 		runs, err := l.compete(ctx, contest{
 			channel: "email", batch: at.batch, customers: n,
-			candor: role{InFlight: at.inFlight, Batch: at.batch, Pages: at.pages},
+			candor: role{InFlight: at.inFlight, Batch: at.batch, Pages: at.pages, SharedIntent: at.shared},
 			rivals: []rival{{role: role{Name: "plain email", InFlight: at.inFlight, Batch: at.batch, Customers: n}, n: (n + at.batch - 1) / at.batch}},
 		})
 		if err != nil {

@@ -36,8 +36,9 @@ type role struct {
 	// InFlight is how many requests are under way at once, Batch how many people stand in one.
 	InFlight int `json:"in_flight,omitempty"`
 	Batch    int `json:"batch,omitempty"`
-	// Pages in hand at once.
-	Pages int `json:"pages,omitempty"`
+	// Pages in hand at once, and how many people small requests share an intent for.
+	Pages        int `json:"pages,omitempty"`
+	SharedIntent int `json:"shared_intent,omitempty"`
 	// Customers are who a plain program writes to.
 	Customers int `json:"customers,omitempty"`
 }

@@ -221,7 +221,6 @@ func TestACutOffUploadLeavesNothing(t *testing.T) {
 func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	t.Parallel()
 	p := play(t, func(cfg *app.Config) {
-
 		cfg.SMS.InFlight, cfg.Sandbox.Twilio.Latency = 1, 100*time.Millisecond
 	})
 	var file strings.Builder

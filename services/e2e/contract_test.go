@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"candor/pkg/config"
 	"candor/services/app"
 	"candor/services/bench"
 	"candor/services/sandbox"
@@ -119,10 +120,7 @@ func notary(t *testing.T, docs []official, target string, seen func(r *http.Requ
 func TestWhatWeSendKeepsToTheProvidersDocuments(t *testing.T) {
 	t.Parallel()
 	docs := loadOfficial(t)
-	box, err := startSandbox(t)
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := startSandbox(t)
 	var mu sync.Mutex
 	seen := map[string]int{}
 	front := notary(t, docs, box.URL(), func(r *http.Request) {
@@ -140,7 +138,7 @@ func TestWhatWeSendKeepsToTheProvidersDocuments(t *testing.T) {
 	if err := box.SetFaults(sandbox.Faults{Seed: 3, SMS: sandbox.Rates{AnswerLost: 0.1}, Email: sandbox.Rates{RateLimited: 0.2}}); err != nil {
 		t.Fatal(err)
 	}
-	client := sandbox.NewClient(box.URL(), secret(box.Token()))
+	client := sandbox.NewClient(box.URL(), config.Secret(box.Token()))
 	t.Cleanup(client.Close)
 	for _, story := range []bench.Story{{Incident: "sample", EmailBatch: 5}, {Incident: "more", Customers: 100, EmailBatch: 20}} {
 		v, err := p.driver.Tell(t.Context(), story, client)

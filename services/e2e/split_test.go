@@ -98,9 +98,8 @@ func TestAWorkerThatSleptWhileAnotherTookOverSendsNothingAgain(t *testing.T) {
 func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name     string
-		away     func(s *site, broker, sms *process) (back func())
-		sentence string
+		name string
+		away func(s *site, broker, sms *process) (back func())
 	}{
 		{"restarted", func(s *site, broker, sms *process) func() {
 			listen := strings.TrimPrefix(broker.NATS, "nats://")
@@ -109,7 +108,7 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 			return func() {
 				s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)})
 			}
-		}, ""},
+		}},
 		{"killed", func(s *site, broker, sms *process) func() {
 			listen := strings.TrimPrefix(broker.NATS, "nats://")
 			broker.kill()
@@ -117,12 +116,12 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 			return func() {
 				s.start("nats", map[string]string{"nats": fmt.Sprintf("{listen: %q, free_space_mark: 1}", listen)})
 			}
-		}, ""},
+		}},
 		{"suspended", func(_ *site, broker, sms *process) func() {
 			broker.signal(syscall.SIGSTOP)
 			sms.says("outcomes wait for the journal")
 			return func() { broker.signal(syscall.SIGCONT) }
-		}, ""},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,10 +132,34 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 			const customers = 300
 			inc := declare(t, s.driver, bench.Story{Incident: "away", Customers: customers, EmailBatch: 100})
 			accepted(t, s.truth, 20, 0)
-			back := tt.away(s, broker, services["sms"])
-			back()
+			tt.away(s, broker, services["sms"])()
 			whole(t, s.rest(inc.GetId()), nil, customers)
 		})
+	}
+}
+
+func TestAnyServiceMayBeKilled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 20ms}, sendgrid: {latency: 50ms}}")
+	s.settings["sms"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8}"
+	s.settings["email"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, in_flight: 2}"
+	_, services := s.split()
+	const customers = 600
+	inc := declare(t, s.driver, bench.Story{Incident: "kill", Customers: customers, EmailBatch: 5})
+	for n, target := range []string{"planner", "ledger", "email", "sms", "api"} {
+		services[target].kill()
+		services[target] = s.start(target)
+		if target == "api" {
+			s.drive(services[target])
+		}
+		accepted(t, s.truth, 30*uint64(n+1), 10*uint64(n+1))
+	}
+	// What a worker had in hand comes back when the broker has waited for it, or at once when somebody resumes.
+	pauseAndResume(t, s.steer(services["api"]), inc.GetId())
+	v := s.rest(inc.GetId())
+	if v.Lost != 0 || v.Duplicates != 0 || v.Notices["sms"]["uncertain"] > 0 || v.Told != customers {
+		t.Errorf("verdict = %+v", v)
 	}
 }
 

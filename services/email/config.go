@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"candor/pkg/dispatch"
+	"candor/pkg/journal"
 	"candor/services/email/sendgrid"
 )
 
@@ -12,13 +13,16 @@ import (
 type Config struct {
 	dispatch.Config `yaml:",inline"`
 	// InFlight is how many requests are under way at once.
-	InFlight int             `yaml:"in_flight"`
-	SendGrid sendgrid.Config `yaml:"-"`
+	InFlight int `yaml:"in_flight"`
+	// SharedIntent is how many people small requests share an intent for. More is faster where requests are for a hundred or
+	// fewer, and leaves more of them uncertain when a process dies.
+	SharedIntent int             `yaml:"shared_intent"`
+	SendGrid     sendgrid.Config `yaml:"-"`
 }
 
 // DefaultConfig returns settings for a provider that takes a thousand recipients in a request.
 func DefaultConfig() Config {
-	c := Config{Config: dispatch.DefaultConfig(channel), InFlight: 16, SendGrid: sendgrid.DefaultConfig()}
+	c := Config{Config: dispatch.DefaultConfig(channel), InFlight: 16, SharedIntent: 100, SendGrid: sendgrid.DefaultConfig()}
 	c.Provider, c.StrideSlots = "sendgrid", 1000
 	return c
 }
@@ -28,6 +32,9 @@ func (c Config) Validate() error {
 	err := c.Config.Validate()
 	if c.InFlight < 1 || c.InFlight > 4096 {
 		err = errors.Join(err, fmt.Errorf("in_flight is %d: set 1 to 4096", c.InFlight))
+	}
+	if c.SharedIntent < 1 || c.SharedIntent > journal.MaxSlots {
+		err = errors.Join(err, fmt.Errorf("shared_intent is %d: set 1 to %d", c.SharedIntent, journal.MaxSlots))
 	}
 	return err
 }

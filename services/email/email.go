@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"candor/pkg/dispatch"
@@ -37,15 +38,13 @@ type Sender struct {
 	ids      *noticeid.Codec
 	now      func() time.Time
 	gate     dispatch.Gate
+	share    int
 }
 
 // New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
 func New(cfg Config, p provider.EmailSender, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
-	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, gate: dispatch.NewGate(cfg.InFlight)}
+	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, gate: dispatch.NewGate(cfg.InFlight), share: cfg.SharedIntent}
 }
-
-// smallStride is what requests for few people share an intent for.
-const smallStride = 100
 
 // Ready prepares a page.
 func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
@@ -73,7 +72,7 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	return &round{
 		Sender: s, page: p, text: text.Dated(s.now().In(zone)), sendgrid: pb.Providers.SendGrid,
 		terms: dispatch.Terms{
-			TextHash: hash[:], StrideSlots: max(pb.Providers.SendGrid.Batch, smallStride), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
+			TextHash: hash[:], StrideSlots: max(pb.Providers.SendGrid.Batch, s.share), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
 			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
 		},
 		asked: make([]uint64, len(p.Roster.Customers)),
@@ -128,7 +127,7 @@ func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome 
 	out := make([]dispatch.Outcome, len(s.Slots))
 	requests := r.requests(s)
 	r.gate.Each(len(requests), func(i int) {
-		m, places := r.request(s, requests[i], out)
+		m, places := r.mail(s, requests[i], out)
 		if len(places) == 0 {
 			return
 		}
@@ -139,55 +138,65 @@ func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome 
 	return out
 }
 
-// requests splits the stride by variant and size. It returns places in the stride.
-func (r *round) requests(s dispatch.Stride) [][]int {
-	var order []notice.VariantKey
-	byVariant := map[notice.VariantKey][]int{}
+// request is places in a stride whose customers read the same text.
+type request struct {
+	variant notice.VariantKey
+	places  []int
+}
+
+// requests splits the stride by variant and size.
+func (r *round) requests(s dispatch.Stride) []request {
+	var alike []*request
+	byVariant := map[notice.VariantKey]*request{}
+	var q *request // neighbours are mostly alike
 	for i, slot := range s.Slots {
 		v := r.text.Variant(r.customer(slot))
-		if _, ok := byVariant[v]; !ok {
-			order = append(order, v)
+		if q == nil || q.variant != v {
+			if q = byVariant[v]; q == nil {
+				q = &request{variant: v, places: make([]int, 0, len(s.Slots)-i)}
+				byVariant[v] = q
+				alike = append(alike, q)
+			}
 		}
-		byVariant[v] = append(byVariant[v], i)
+		q.places = append(q.places, i)
 	}
-	var list [][]int
-	for _, v := range order {
-		for places := byVariant[v]; len(places) > 0; {
-			n := min(len(places), r.sendgrid.Batch)
-			list = append(list, places[:n:n])
-			places = places[n:]
+	var list []request
+	for _, q := range alike {
+		for places := range slices.Chunk(q.places, r.sendgrid.Batch) {
+			list = append(list, request{variant: q.variant, places: places})
 		}
 	}
 	return list
 }
 
-// request makes one request of customers who read the same text, leaving out those who must not be sent to after all: STOP or
+// mail makes one request, leaving out those who must not be sent to after all: STOP or
 // a pause may have come since the stride was chosen. It returns the places of those who are in it.
-func (r *round) request(s dispatch.Stride, places []int, out []dispatch.Outcome) (*provider.Email, []int) {
+func (r *round) mail(s dispatch.Stride, q request, out []dispatch.Outcome) (*provider.Email, []int) {
 	if s.Halted() {
-		for _, i := range places {
+		for _, i := range q.places {
 			out[i].Halted = true
 		}
 		return nil, nil
 	}
-	e := r.text.Email(r.text.Variant(r.customer(s.Slots[places[0]])))
+	e := r.text.Email(q.variant)
 	m := &provider.Email{
 		From: r.sendgrid.From, FromName: r.sendgrid.FromName, ReplyTo: r.sendgrid.ReplyTo,
 		Subject: e.Subject, Text: e.Text, HTML: e.HTML, Vars: e.Vars,
-		Recipients: make([]provider.Recipient, 0, len(places)),
+		Recipients: make([]provider.Recipient, 0, len(q.places)),
 	}
 	key := noticeid.Key{
 		Incident: r.page.Key.Incident, Wave: r.page.Key.Wave, Channel: channel, Page: r.page.Key.Page,
 	}
-	values := make([]string, 0, len(places)*len(e.Vars))
-	in := make([]int, 0, len(places))
-	for _, i := range places {
+	values := make([]string, 0, len(q.places)*len(e.Vars))
+	in := make([]int, 0, len(q.places))
+	var id [96]byte
+	for _, i := range q.places {
 		if out[i].Suppressed = r.Suppressed(s.Slots[i], s.Address[i]); out[i].Suppressed != "" {
 			continue
 		}
 		c := r.customer(s.Slots[i])
 		from := len(values)
-		all, err := r.text.Values(c, values)
+		all, err := r.text.Values(q.variant, c, values)
 		if err != nil {
 			// Nothing of theirs can be sent; the others of the request are told.
 			out[i].Outcome = provider.Outcome{Class: provider.Defect, Reason: "values_too_long"}
@@ -197,7 +206,7 @@ func (r *round) request(s dispatch.Stride, places []int, out []dispatch.Outcome)
 		key.Slot = s.Slots[i]
 		in = append(in, i)
 		m.Recipients = append(m.Recipients, provider.Recipient{
-			ID: string(r.ids.Append(nil, key, s.Attempt)), To: c.Email, Values: values[from:len(values):len(values)],
+			ID: string(r.ids.Append(id[:0], key, s.Attempt)), To: c.Email, Values: values[from:len(values):len(values)],
 		})
 	}
 	return m, in

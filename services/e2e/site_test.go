@@ -1,0 +1,316 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"candor/pkg/bus"
+	"candor/pkg/config"
+	"candor/pkg/rpc/candorv1connect"
+	candorv1 "candor/proto/candor/v1"
+	"candor/services/app"
+	"candor/services/bench"
+	"candor/services/sandbox"
+)
+
+// envConfig makes this test binary candor serve, for the targets and with the settings that the environment names.
+const (
+	envConfig  = "CANDOR_E2E_CONFIG"
+	envTargets = "CANDOR_E2E_TARGETS"
+)
+
+// where is what a served process says of itself, as one line of JSON.
+type where struct{ API, NATS, Sandbox, Token string }
+
+// serve is candor serve. It ends with SIGTERM, or with the process that started it.
+func serve() error {
+	targets, err := app.ParseTargets(os.Getenv(envTargets))
+	if err != nil {
+		return err
+	}
+	cfg, err := app.Load(os.Getenv(envConfig))
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(2)
+	}()
+	a, err := app.New(ctx, cfg, targets, zerolog.New(os.Stderr).With().Timestamp().Logger())
+	if err != nil {
+		return err
+	}
+	w := where{API: a.APIURL(), NATS: a.NATSURL()}
+	if s := a.Sandbox(); s != nil {
+		w.Sandbox, w.Token = s.URL(), s.Token()
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(w); err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// site is an installation whose processes are real ones.
+type site struct {
+	t     *testing.T
+	dir   string
+	data  string // the broker's folder
+	admin config.Secret
+	first string // stands for the admin in the settings
+	// settings are the sections of candor.yaml but for those that every process needs.
+	settings map[string]string
+	truth    *sandbox.Client
+	driver   *bench.Driver
+	started  int
+}
+
+// newSite makes keys and a folder; nothing runs yet.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, admin, err := bench.Prepare(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &site{t: t, dir: dir, data: filepath.Join(dir, "data"), admin: admin, first: cfg.FirstAdmin, settings: map[string]string{
+		"http": "{addr: '127.0.0.1:0'}",
+		"nats": "{free_space_mark: 1}",
+		// A provider that answers at once or never, and that lists a message as soon as it has it.
+		"sms":     "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
+		"email":   "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
+		"sandbox": "{listen: '127.0.0.1:0'}",
+	}}
+}
+
+func (s *site) keys() string { return filepath.Join(s.dir, "keys") }
+
+// process is one candor serve.
+type process struct {
+	where
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	log    string
+	ended  chan struct{}
+	status error // of its end, once ended is closed
+}
+
+// launch starts targets as a process; change may overwrite sections of its settings. It does not wait.
+func (s *site) launch(targets string, change map[string]string) (*process, *bufio.Reader) {
+	s.t.Helper()
+	s.started++
+	base := filepath.Join(s.dir, fmt.Sprintf("%02d-%s", s.started, strings.ReplaceAll(targets, ",", "-")))
+	sections := maps.Clone(s.settings)
+	maps.Copy(sections, change)
+	var text strings.Builder
+	fmt.Fprintf(&text, "data: %q\nkeys: %q\nfirst_admin: %q\n", s.data, s.keys(), s.first)
+	for name, section := range sections {
+		fmt.Fprintf(&text, "%s: %s\n", name, section)
+	}
+	if err := os.WriteFile(base+".yaml", []byte(text.String()), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	log, err := os.Create(base + ".log")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }() // the process has its own
+	def := sandbox.DefaultConfig()
+	p := &process{t: s.t, log: log.Name(), ended: make(chan struct{})}
+	p.cmd = exec.Command(os.Args[0])
+	p.cmd.Env = append(os.Environ(), envConfig+"="+base+".yaml", envTargets+"="+targets,
+		"CANDOR_E2E_TWILIO="+def.Twilio.AuthToken.Reveal(), "CANDOR_E2E_SENDGRID="+def.SendGrid.APIKey.Reveal())
+	p.cmd.Stderr = log
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		s.t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.cmd.Stdout = w
+	err = p.cmd.Start()
+	_ = w.Close() // the process has its own
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		p.status = p.cmd.Wait()
+		close(p.ended)
+	}()
+	s.t.Cleanup(func() {
+		p.kill()
+		_ = r.Close() // only read from
+		if strings.Contains(p.said(), "DATA RACE") {
+			s.t.Errorf("%s: a data race, see its log:\n%s", targets, p.said())
+		}
+		if s.t.Failed() {
+			s.t.Logf("%s said at last:\n%s", targets, p.tail(4000))
+		}
+	})
+	return p, bufio.NewReader(r)
+}
+
+// start starts targets as a process and returns when it serves.
+func (s *site) start(targets string, change ...map[string]string) *process {
+	s.t.Helper()
+	merged := map[string]string{}
+	for _, c := range change {
+		maps.Copy(merged, c)
+	}
+	p, out := s.launch(targets, merged)
+	line, err := out.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &p.where)
+	}
+	if err != nil {
+		s.t.Fatalf("%s did not start: %v\n%s", targets, err, p.tail(4000))
+	}
+	return p
+}
+
+// startSandbox starts the sandbox as a process of its own and points the settings at it.
+func (s *site) startSandbox(section string) *process {
+	s.t.Helper()
+	p := s.start("sandbox", map[string]string{"sandbox": section})
+	s.truth = sandbox.NewClient(p.Sandbox, config.Secret(p.Token))
+	s.t.Cleanup(s.truth.Close)
+	s.provide(p.Sandbox)
+	return p
+}
+
+// provide says where both providers are.
+func (s *site) provide(url string) {
+	s.settings["providers"] = fmt.Sprintf("{twilio: {base_url: %q, account_sid: %s, secret: 'env:CANDOR_E2E_TWILIO', callback_url: '%s/callbacks'}, "+
+		"sendgrid: {base_url: %q, api_key: 'env:CANDOR_E2E_SENDGRID'}}", url, sandbox.DefaultAccountSID, url, url)
+}
+
+// drive makes the people who use the api of a process.
+func (s *site) drive(p *process) {
+	s.t.Helper()
+	d, err := bench.NewDriver(s.t.Context(), p.API, s.admin)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(d.Close)
+	s.driver = d
+}
+
+// split starts a broker and every service as a process of its own, each with its own key.
+func (s *site) split() (broker *process, services map[string]*process) {
+	s.t.Helper()
+	if s.truth == nil {
+		s.startSandbox("{listen: '127.0.0.1:0'}")
+	}
+	broker = s.start("nats", map[string]string{"nats": "{listen: '127.0.0.1:0', free_space_mark: 1}"})
+	s.settings["nats"] = fmt.Sprintf("{url: %q}", broker.NATS)
+	services = map[string]*process{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, target := range app.All() {
+		p, out := s.launch(target, nil)
+		wg.Go(func() {
+			line, err := out.ReadBytes('\n')
+			if err == nil {
+				err = json.Unmarshal(line, &p.where)
+			}
+			if err != nil {
+				s.t.Errorf("%s did not start: %v", target, err)
+			}
+			mu.Lock()
+			services[target] = p
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if s.t.Failed() {
+		s.t.FailNow()
+	}
+	s.drive(services["api"])
+	return broker, services
+}
+
+// connect opens a connection to the broker as a user of the installation.
+func (s *site) connect(url, user string) *bus.Bus {
+	s.t.Helper()
+	return dial(s.t, url, s.keys(), user)
+}
+
+// signal sends a signal to the process.
+func (p *process) signal(sig os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatalf("%v to %s: %v", sig, p.log, err)
+	}
+}
+
+// kill ends the process at once, whatever it does.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+	_ = p.stdin.Close()
+}
+
+// stop ends the process in order.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+		if p.status != nil {
+			p.t.Errorf("%s ended with %v", p.log, p.status)
+		}
+	case <-time.After(patience):
+		p.t.Errorf("%s does not stop", p.log)
+		p.kill()
+	}
+}
+
+// said returns what the process logged.
+func (p *process) said() string {
+	b, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Error(err)
+	}
+	return string(b)
+}
+
+func (p *process) tail(n int) string {
+	s := p.said()
+	return s[max(0, len(s)-n):]
+}
+
+// says waits until the process has logged a sentence.
+func (p *process) says(sentence string) {
+	p.t.Helper()
+	until(p.t, "log says "+sentence, func() bool { return strings.Contains(p.said(), sentence) })
+}
+
+// rest waits until nothing more happens to an incident, and takes stock.
+func (s *site) rest(incident string) *bench.Verdict {
+	s.t.Helper()
+	return rest(s.t, s.driver, s.truth, incident)
+}
+
+// steer returns the incidents as a commander sees them.
+func (s *site) steer(api *process) candorv1connect.IncidentServiceClient {
+	s.t.Helper()
+	return candorv1connect.NewIncidentServiceClient(role(s.t, api.API, s.admin, "helmsman", candorv1.Role_ROLE_COMMANDER), api.API)
+}

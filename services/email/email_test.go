@@ -1,0 +1,207 @@
+package email
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"candor/pkg/dispatch"
+	"candor/pkg/incident"
+	"candor/pkg/journal"
+	"candor/pkg/notice"
+	"candor/pkg/noticeid"
+	"candor/pkg/pii"
+	"candor/pkg/playbook"
+	"candor/pkg/provider"
+	"candor/pkg/roster"
+	"candor/pkg/suppression"
+	candorv1 "candor/proto/candor/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// carrier is a provider that keeps what it was handed.
+type carrier struct {
+	mu   sync.Mutex
+	sent []provider.Email
+}
+
+func (c *carrier) SendEmail(_ context.Context, m *provider.Email, _ time.Time) []provider.Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := *m
+	kept.Recipients = append([]provider.Recipient(nil), m.Recipients...)
+	c.sent = append(c.sent, kept)
+	out := make([]provider.Outcome, len(m.Recipients))
+	for i, r := range m.Recipients {
+		out[i] = provider.Outcome{Class: provider.Accepted, ID: "of " + r.ID}
+	}
+	return out
+}
+
+type optOuts map[string]bool
+
+func (o optOuts) Has(_ candorv1.Channel, a suppression.Address) bool { return o[a.Reveal()] }
+
+func (o optOuts) Version() uint64 { return uint64(len(o)) }
+
+var now = time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
+
+func starter(t *testing.T, name string) string {
+	t.Helper()
+	b, err := fs.ReadFile(playbook.Starter(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func newRound(t *testing.T, c *carrier, stopped optOuts, batch int, customers ...roster.Customer) *round {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.InFlight = 4
+	s := New(cfg, c, notice.NewLibrary(), stopped, noticeid.New([]byte("0123456789abcdef0123456789abcdef")), func() time.Time { return now })
+	d := &candorv1.Declaration{
+		Incident: "acme-2026", Facts: starter(t, "facts.yaml"),
+		Playbook: strings.Replace(starter(t, "playbook.yaml"), "batch: 500", fmt.Sprintf("batch: %d", batch), 1),
+	}
+	r, err := s.Ready(dispatch.Page{
+		Key:      journal.Key{Channel: channel, Incident: "acme-2026", Wave: "w0"},
+		Incident: &incident.Incident{ID: "acme-2026", Draft: &candorv1.Drafted{Declaration: d, PlanHash: incident.Hash(d)}},
+		Roster:   &roster.Page{TimeZone: "America/New_York", Language: "en", Customers: customers},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.(*round)
+}
+
+func people(n int) []roster.Customer {
+	var list []roster.Customer
+	for i := range n {
+		c := roster.Customer{
+			Ref: fmt.Sprint(i), Code: fmt.Sprintf("COD-%03d", i), GivenName: pii.NewName(fmt.Sprintf("Name%d", i)), Language: "en",
+			Email: pii.NewEmail(fmt.Sprintf("p%d@example.com", i)),
+		}
+		if i%2 == 1 { // who lost a card reads another text
+			card, _ := roster.ParseDataKind("payment_card")
+			c.Data = c.Data.With(card)
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+func stride(n int) dispatch.Stride {
+	s := dispatch.Stride{Attempt: 1, Sender: "x", SendBefore: now.Add(time.Minute), At: now, Halted: func() bool { return false }}
+	for i := range n {
+		s.Slots, s.Address = append(s.Slots, uint32(i)), append(s.Address, 0)
+	}
+	return s
+}
+
+func TestRequestsHoldOneVariantAndNoMoreThanTheBatch(t *testing.T) {
+	t.Parallel()
+	c := &carrier{}
+	r := newRound(t, c, nil, 3, people(10)...)
+	out := r.Send(t.Context(), stride(10))
+	if len(c.sent) != 4 { // 5 of each variant, at most 3 a request
+		t.Errorf("%d requests, want 4", len(c.sent))
+	}
+	told := map[string]bool{}
+	for _, m := range c.sent {
+		if len(m.Recipients) > 3 {
+			t.Errorf("a request for %d", len(m.Recipients))
+		}
+		for _, rec := range m.Recipients {
+			if told[rec.To.Reveal()] {
+				t.Errorf("somebody is in two requests")
+			}
+			told[rec.To.Reveal()] = true
+		}
+	}
+	if len(told) != 10 {
+		t.Errorf("%d people in the requests, want 10", len(told))
+	}
+	for i, o := range out {
+		if o.Class != provider.Accepted || o.ID == "" {
+			t.Errorf("slot %d: %+v", i, o)
+		}
+	}
+}
+
+// What the provider makes of text and values is what the preview renders.
+func TestTheProviderPutsTogetherWhatThePreviewShows(t *testing.T) {
+	t.Parallel()
+	c := &carrier{}
+	list := people(2)
+	list[0].GivenName = pii.NewName(`Ana "[%code%]" <b>`)
+	r := newRound(t, c, nil, 100, list...)
+	r.Send(t.Context(), stride(2))
+	byMailbox := map[string]*roster.Customer{}
+	for i := range list {
+		byMailbox[list[i].Email.Reveal()] = &list[i]
+	}
+	for _, m := range c.sent {
+		for _, rec := range m.Recipients {
+			var pairs []string
+			for i, tag := range m.Vars {
+				pairs = append(pairs, tag, rec.Values[i])
+			}
+			subst := strings.NewReplacer(pairs...)
+			subject, text, html, err := r.text.RenderEmail(byMailbox[rec.To.Reveal()])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if subst.Replace(m.Subject) != subject || subst.Replace(m.Text) != text || subst.Replace(m.HTML) != html {
+				t.Errorf("what the provider puts together is not what the preview shows")
+			}
+		}
+	}
+}
+
+func TestStopIsLookedUpBeforeEachRequest(t *testing.T) {
+	t.Parallel()
+	c := &carrier{}
+	stopped := optOuts{}
+	r := newRound(t, c, stopped, 100, people(4)...)
+	stopped["p2@example.com"] = true
+	out := r.Send(t.Context(), stride(4))
+	if out[2].Suppressed != roster.OptedOut {
+		t.Errorf("outcome = %+v, want it suppressed", out[2])
+	}
+	for _, m := range c.sent {
+		for _, rec := range m.Recipients {
+			if rec.To.Reveal() == "p2@example.com" {
+				t.Error("somebody who said STOP is in a request")
+			}
+		}
+	}
+}
+
+// One customer whose values are too long does not sink the request of the others.
+func TestValuesThatAreTooLongAreThatCustomersDefect(t *testing.T) {
+	t.Parallel()
+	c := &carrier{}
+	list := people(3)
+	list[1].GivenName = pii.NewName(strings.Repeat("x", 20_000))
+	r := newRound(t, c, nil, 100, list...)
+	out := r.Send(t.Context(), stride(3))
+	if out[1].Class != provider.Defect || out[0].Class != provider.Accepted || out[2].Class != provider.Accepted {
+		t.Errorf("outcomes = %v %v %v, want the middle one a defect and the others accepted", out[0].Class, out[1].Class, out[2].Class)
+	}
+}
+
+func TestPaceCountsRecipients(t *testing.T) {
+	t.Parallel()
+	r := newRound(t, &carrier{}, nil, 500, people(1)...)
+	if p := r.Pace(0, 0); p.PerSec != 100*500 || p.Units != 1 {
+		t.Errorf("pace = %+v, want 100 requests of 500 a second", p)
+	}
+}
