@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// A batch costs the broker about ten fsyncs whatever its size, a single append one.
-	worthABatch = 12
+	// A batch costs the broker about five fsyncs whatever its size, a single append one.
+	worthABatch = 6
 	// After a large batch its callers come back one by one; what is sent at once would be a small batch at full price.
 	linger = time.Millisecond
 )

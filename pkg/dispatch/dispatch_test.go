@@ -580,10 +580,31 @@ func TestAnIntentWhoseAnswerIsMissingIsWithdrawn(t *testing.T) {
 	}
 }
 
+// Whoever was first keeps the slots: what is withdrawn is one's own.
+func TestNobodyWithdrawsAnothersIntent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.open()
+	w.order()
+	out := &sullen{Appender: bus.Direct{Bus: w.bus, Stream: topology.StreamJournal}, instead: func() {
+		w.write(intent(0, 1, time.Now().Add(time.Hour), 0, 1))
+	}}
+	w.start(func(d *Deps) { d.Journal = journal.New(w.bus, out, time.Now) })
+	w.until("the order waits for the owner", func() bool {
+		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
+		return err == nil && len(n) == 1
+	})
+	w.await("the owner has both", all(candorv1.NoticeState_NOTICE_STATE_INTENDED))
+	if m := w.carrier.messages(); len(m) > 0 {
+		t.Errorf("the owner's customers got %v messages from another worker", m)
+	}
+}
+
 // sullen refuses the first intent in words that tell nothing, whether or not it was stored.
 type sullen struct {
 	bus.Appender
 	lands   bool
+	instead func()
 	refused atomic.Int32
 }
 
@@ -594,6 +615,9 @@ func (s *sullen) Append(ctx context.Context, m bus.Message) (uint64, error) {
 	}
 	if e.GetIntent() == nil || !s.refused.CompareAndSwap(0, 1) {
 		return s.Appender.Append(ctx, m)
+	}
+	if s.instead != nil {
+		s.instead()
 	}
 	if s.lands {
 		if _, err := s.Appender.Append(ctx, m); err != nil {

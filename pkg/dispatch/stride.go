@@ -62,14 +62,46 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 }
 
 // withdraw says that a stride was not sent whose intent may have landed, or may land yet: only its writer knows that, and
-// what nobody can be asked about would stay uncertain. Once this is written, the intent's expectation no longer holds.
+// what nobody can be asked about would stay uncertain. It is fenced: whoever else intended the slots meanwhile keeps them, and
+// once it is written our intent cannot land any more.
+//
+// A crash here leaves an intent without outcome, or none.
 func (h *hand) withdraw(ctx context.Context, s Stride) error {
-	facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
-	for _, n := range s.Slots {
-		facts.add(n, s.Attempt, fact{result: candorv1.Result_RESULT_WITHDRAWN, reason: heldPrefix + "journal_silent"})
+	for {
+		err := h.Journal.CatchUp(ctx, h.key, h.st)
+		if err == nil {
+			facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
+			for _, n := range s.Slots {
+				ref, open := h.st.Open(n)
+				mine := open && ref.WorkerID == h.WorkerID && ref.BootID == h.BootID && uint32(ref.Attempt) == s.Attempt
+				if mine || h.st.Attempt(n) < s.Attempt {
+					facts.add(n, s.Attempt, fact{result: candorv1.Result_RESULT_WITHDRAWN, reason: heldPrefix + "journal_silent"})
+				}
+			}
+			entries := facts.entries(h.Journal.Entry)
+			if len(entries) == 0 {
+				return nil
+			}
+			err = h.Journal.Fence(ctx, h.key, h.st, entries[0]) // one attempt, one entry
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, bus.ErrOvertaken):
+			continue
+		case ctx.Err() != nil || !retryable(err):
+			return err
+		}
+		h.progress()
+		select {
+		case <-time.After(withdrawPause):
+		case <-ctx.Done():
+		}
 	}
-	return h.record(ctx, facts)
 }
+
+// withdrawPause is how long a broker that does not answer is left alone.
+const withdrawPause = 250 * time.Millisecond
 
 // reserveTime bounds one wait for the sender's time.
 const reserveTime = 5 * time.Second

@@ -137,7 +137,7 @@ func (x *chaos) run(ctx context.Context) (*ChaosVerdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.Seconds = seconds
+	v.took(seconds)
 	truth, err := sb.Truth(ctx)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 func measureMails(ctx context.Context, l *Lab) ([]Row, error) {
 	var rows []Row
 	for _, at := range []struct{ batch, inFlight, pages, shared, customers int }{
-		{1, 64, 32, 100, 80_000}, {100, 16, 24, 400, 1_000_000}, {1000, 16, 48, 1000, 1_000_000},
+		{1, 64, 32, 100, 80_000}, {100, 16, 64, 400, 1_000_000}, {1000, 16, 96, 1000, 1_000_000},
 	} {
 		what := fmt.Sprintf("e-mail, %d to a request, %d in flight", at.batch, at.inFlight)
 		l.Say("%s", what)

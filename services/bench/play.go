@@ -114,10 +114,7 @@ func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdic
 	if err != nil {
 		return nil, err
 	}
-	v.Seconds = seconds
-	for _, n := range v.Sandbox {
-		v.PerSecond += float64(n) / seconds
-	}
+	v.took(seconds)
 	return v, nil
 }
 

@@ -39,6 +39,14 @@ type Verdict struct {
 	PerSecond        float64           `json:"per_second"`
 }
 
+// took sets what the run's time decides.
+func (v *Verdict) took(seconds float64) {
+	v.Seconds = seconds
+	for _, n := range v.Sandbox {
+		v.PerSecond += float64(n) / seconds
+	}
+}
+
 // Verify takes stock when nothing happens any more. The sandbox may have other incidents too: only Duplicates counts theirs.
 func (d *Driver) Verify(ctx context.Context, incident string, sb *sandbox.Client) (*Verdict, error) {
 	st, err := d.Status(ctx, incident)

@@ -35,7 +35,7 @@ median of the turns counts, as a ratio.`,
 	for _, m := range bench.Measurements() {
 		cmd.AddCommand(measureCommand(c, m.Name, m.Short, m))
 	}
-	cmd.AddCommand(benchSideCommand(c))
+	cmd.AddCommand(benchSideCommand(c), chaosCommand(c))
 	return cmd
 }
 

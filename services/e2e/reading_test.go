@@ -176,7 +176,7 @@ func TestEverybodyReadsWhatThePreviewRenders(t *testing.T) {
 	day := time.Now()
 	for id, file := range map[string]io.Reader{"sample": sample, "crowd": strings.NewReader(crowd(t, 500))} {
 		inc := p.tell(id, pb, facts, file)
-		whole(t, p.rest(id), nil, uint64(inc.GetPlan().GetPeople().GetCustomers()))
+		whole(t, p.rest(id), nil, inc.GetPlan().GetPeople().GetCustomers())
 		expect(t, log, pages, id, day, wantTexts, wantMails)
 	}
 	if time.Now().Format(time.DateOnly) != day.Format(time.DateOnly) {

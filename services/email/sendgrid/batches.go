@@ -1,6 +1,7 @@
 package sendgrid
 
 import (
+	"hash/maphash"
 	"strings"
 
 	"candor/pkg/provider"
@@ -35,6 +36,7 @@ func newBatches(m *provider.Email, size int) *batches {
 		return b
 	}
 	var all, again []int
+	seed := maphash.MakeSeed()
 	for i := range m.Recipients {
 		if len(m.Recipients[i].Values) != len(m.Vars) {
 			b.outcomes[i] = provider.Outcome{Class: provider.Defect, Reason: "values_misaligned"}
@@ -43,11 +45,12 @@ func newBatches(m *provider.Email, size int) *batches {
 		all = append(all, i)
 	}
 	for len(all) > 0 {
-		seen := make(map[string]struct{}, len(all))
+		// By hash: two mailboxes that share one are merely sent to in two requests.
+		seen := make(map[uint64]struct{}, len(all))
 		once := make([]int, 0, len(all))
 		again = nil
 		for _, i := range all {
-			mailbox := strings.ToLower(m.Recipients[i].To.Reveal())
+			mailbox := maphash.String(seed, strings.ToLower(m.Recipients[i].To.Reveal()))
 			if _, ok := seen[mailbox]; ok {
 				again = append(again, i)
 				continue
