@@ -42,7 +42,7 @@ const stopWithin = 30 * time.Second
 // ballastBytes are allocated and never touched, so that they take no memory. The collector starts when the heap has doubled:
 // with them on board the small heap of a worker may fill up with garbage before it is gone through, instead of every few
 // thousand messages, and a large one still only doubles.
-const ballastBytes = 160 << 20
+const ballastBytes = 96 << 20
 
 // App is the services of one process. Built means ready.
 type App struct {
