@@ -57,7 +57,10 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 		inc := h.Incidents.Get(h.key.Incident)
 		return !inc.Declared() || inc.PausedFor(h.key.Channel)
 	}
-	outcomes := h.round.Send(ctx, s)
+	// A context of its own: requests under way register with it, and all of them at one would wait for its lock.
+	sctx, done := context.WithCancel(ctx)
+	outcomes := h.round.Send(sctx, s)
+	done()
 	return h.record(ctx, h.judge(ctx, s, outcomes))
 }
 

@@ -78,8 +78,11 @@ func TestFold(t *testing.T) {
 		{"one of two channels resumed", []*candorv1.BreachEvent{drafted(1, ""), ok, paused(sms, email), resumed(sms)}, candorv1.IncidentState_INCIDENT_STATE_PAUSED, false, true},
 		{"all resumed", []*candorv1.BreachEvent{drafted(1, ""), ok, paused(sms), paused(), resumed()}, candorv1.IncidentState_INCIDENT_STATE_DECLARED, false, false},
 		{"resuming a channel does not lift a pause of all", []*candorv1.BreachEvent{drafted(1, ""), ok, paused(), resumed(sms)}, candorv1.IncidentState_INCIDENT_STATE_PAUSED, true, true},
-		{"aborting", []*candorv1.BreachEvent{drafted(1, ""), ok, {Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "false alarm"}}}},
-			candorv1.IncidentState_INCIDENT_STATE_ABORTING, false, false},
+		{
+			"aborting",
+			[]*candorv1.BreachEvent{drafted(1, ""), ok, {Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "false alarm"}}}},
+			candorv1.IncidentState_INCIDENT_STATE_ABORTING, false, false,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

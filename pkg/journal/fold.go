@@ -91,7 +91,7 @@ type State struct {
 	firstIntent time.Time
 	retryAt     map[uint32]time.Time
 	doubtAt     map[uint32]time.Time
-	ids         []string // by slot; nil until there is one
+	ids         []string            // by slot; nil until there is one
 	again       map[uint32][]uint16 // attempts accepted beyond the first, by slot
 	worker      bool
 	words       *Words

@@ -63,8 +63,10 @@ Ends with exit code 1 if anybody was lost or told twice.`,
 			c.out.printf("  lost %d, told twice %d\n", v.Lost, v.Duplicates)
 		}
 		if err == nil && !v.OK {
-			return &failure{code: exitFailed, what: fmt.Sprintf("%d lost, %d told twice, %d text messages uncertain", v.Lost, v.Duplicates, v.Notices["sms"]["uncertain"]),
-				remedy: "this is a defect of Candor: run it again with --keep and --seed as above, and report it"}
+			return &failure{
+				code: exitFailed, what: fmt.Sprintf("%d lost, %d told twice, %d text messages uncertain", v.Lost, v.Duplicates, v.Notices["sms"]["uncertain"]),
+				remedy: "this is a defect of Candor: run it again with --keep and --seed as above, and report it",
+			}
 		}
 		return err
 	}

@@ -157,6 +157,7 @@ func right(s string) cell          { return cell{text: s, right: true} }
 func heads(names ...string) []cell {
 	return each(names, func(s string) cell { return tinted(faint, s) })
 }
+
 func each(ss []string, f func(string) cell) []cell {
 	cells := make([]cell, len(ss))
 	for i, s := range ss {

@@ -116,8 +116,12 @@ func (c *cli) uploadedRoster(cmd *cobra.Command, name string, to *remote, asJSON
 		what   string
 		counts map[string]uint64
 	}{
-		{"language", m.GetByLanguage()}, {"country", m.GetByCountry()}, {"tier", m.GetByTier()}, {"time zone", m.GetByZone()},
-		{"source of the zone", m.GetByZoneSource()}, {"kind of data", m.GetByData()},
+		{"language", m.GetByLanguage()},
+		{"country", m.GetByCountry()},
+		{"tier", m.GetByTier()},
+		{"time zone", m.GetByZone()},
+		{"source of the zone", m.GetByZoneSource()},
+		{"kind of data", m.GetByData()},
 	} {
 		var parts []string
 		for _, k := range slices.SortedFunc(maps.Keys(by.counts), func(a, b string) int {

@@ -135,18 +135,31 @@ func appendForm(b []byte, data url.Values) []byte {
 
 func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789ABCDEF"
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '~':
-			b = append(b, c)
-		case c == ' ':
+	for {
+		i := 0
+		for i < len(s) && unreserved[s[i]] {
+			i++
+		}
+		b = append(b, s[:i]...)
+		if i == len(s) {
+			return b
+		}
+		if c := s[i]; c == ' ' {
 			b = append(b, '+')
-		default:
+		} else {
 			b = append(b, '%', hex[c>>4], hex[c&15])
 		}
+		s = s[i+1:]
 	}
-	return b
 }
+
+// unreserved are the bytes that stand for themselves in a form. Nothing writes it after start.
+var unreserved = func() (t [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~") {
+		t[c] = true
+	}
+	return t
+}()
 
 func reason(code, status int) string {
 	if code > 0 {
