@@ -1,46 +1,68 @@
 package dispatch
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // Gate bounds how many requests are under way at once, over all pages of a channel.
-type Gate chan struct{}
+type Gate struct {
+	mu      sync.Mutex
+	free    int
+	waiting []*calls // with numbers that nobody took yet; first come, first served
+}
+
+// calls are those that one Each makes.
+type calls struct {
+	do      func(i int)
+	next, n int
+	left    sync.WaitGroup
+}
 
 // NewGate returns a gate of so many places.
-func NewGate(places int) Gate { return make(Gate, places) }
+func NewGate(places int) *Gate { return &Gate{free: places} }
 
-// Each calls do for every number below n, as many at a time as there are places, and returns when all calls have. Whoever
-// has got a place keeps it until the numbers are used up: a stride that ends early is a page that can announce its next one,
-// and a goroutine that goes on has its stack grown already.
-func (g Gate) Each(n int, do func(i int)) {
-	var (
-		next atomic.Int64
-		all  sync.WaitGroup
-		last = make(chan struct{}) // closed when the last number was taken
-	)
-	work := func() {
-		defer func() { <-g }()
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n {
-				return
-			}
-			if i == n-1 {
-				close(last)
-			}
-			do(i)
-		}
+// Each calls do for every number below n, as many at a time as there are places, and returns when all calls have. A place
+// goes to the stride that waits longest, and whoever holds one goes on with that stride: its stack has grown already.
+func (g *Gate) Each(n int, do func(i int)) {
+	if n <= 0 {
+		return
 	}
-	for range n {
-		select {
-		case g <- struct{}{}:
-			all.Go(work)
-			continue
-		case <-last:
-		}
-		break
+	c := &calls{do: do, n: n}
+	c.left.Add(n)
+	g.mu.Lock()
+	g.waiting = append(g.waiting, c)
+	start := min(g.free, n)
+	g.free -= start
+	g.mu.Unlock()
+	for range start {
+		go g.work()
 	}
-	all.Wait()
+	c.left.Wait()
+}
+
+// work holds a place while there is something to do.
+func (g *Gate) work() {
+	for {
+		c, i := g.take()
+		if c == nil {
+			return
+		}
+		c.do(i)
+		c.left.Done()
+	}
+}
+
+// take returns the next call to make, or gives the place back.
+func (g *Gate) take() (c *calls, i int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.free++
+		return nil, 0
+	}
+	c = g.waiting[0]
+	i = c.next
+	if c.next++; c.next == c.n {
+		g.waiting[0] = nil
+		g.waiting = g.waiting[1:]
+	}
+	return c, i
 }

@@ -27,8 +27,8 @@ func TestGateCallsEachOnceAndNotTooManyAtATime(t *testing.T) {
 		if most.Load() > places {
 			t.Errorf("%d at a time, want at most %d", most.Load(), places)
 		}
-		if len(g) != 0 {
-			t.Errorf("%d places are still taken", len(g))
+		if len(g.waiting) != 0 {
+			t.Errorf("%d strides wait though all is done", len(g.waiting))
 		}
 	}
 }

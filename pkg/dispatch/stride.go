@@ -59,8 +59,8 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 	}
 	// A context of its own: requests under way register with it, and all of them at one would wait for its lock.
 	sctx, done := context.WithCancel(ctx)
+	defer done()
 	outcomes := h.round.Send(sctx, s)
-	done()
 	return h.record(ctx, h.judge(ctx, s, outcomes))
 }
 

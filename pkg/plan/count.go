@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"errors"
-	"hash/fnv"
 	"hash/maphash"
 	"slices"
 	"strconv"
@@ -65,12 +64,7 @@ type route struct {
 
 // sender picks one for a customer, the same one as the worker will.
 func (r *route) sender(c *roster.Customer) string {
-	if len(r.senders) == 1 {
-		return r.senders[0]
-	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(c.Code)) // a hash never fails
-	return r.senders[h.Sum32()%uint32(len(r.senders))]
+	return r.senders[playbook.SenderOf(c.Code, len(r.senders))]
 }
 
 func newCounts(waves []*wave) *counts {

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	_ "embed" // the published schemas
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -139,6 +140,16 @@ func (t *Twilio) For(country string) []Sender {
 		return own
 	}
 	return all
+}
+
+// SenderOf returns which of n senders a customer's messages come from: the same one for all of them.
+func SenderOf(code string, n int) int {
+	if n <= 1 {
+		return 0
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(code)) // a hash never fails
+	return int(h.Sum32() % uint32(n))
 }
 
 // SendGrid sends the e-mails. One of the two rates is set, and the other 0.

@@ -31,8 +31,8 @@ func measureTexts(ctx context.Context, l *Lab) ([]Row, error) {
 		pages      int
 		ours, bare int
 	}{
-		{"SMS, provider answers at once, 64 in flight", 0, 64, 16, 100_000, 150_000},
-		{"SMS, provider takes 20 ms, 512 in flight", 20 * time.Millisecond, 512, 48, 80_000, 0},
+		{"SMS, provider answers at once, 64 in flight", 0, 64, 48, 100_000, 150_000},
+		{"SMS, provider takes 20 ms, 512 in flight", 20 * time.Millisecond, 512, 64, 80_000, 0},
 	} {
 		l.Say("%s", at.what)
 		n := l.size(at.ours)

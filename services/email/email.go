@@ -37,7 +37,7 @@ type Sender struct {
 	stopped  Suppressions
 	ids      *noticeid.Codec
 	now      func() time.Time
-	gate     dispatch.Gate
+	gate     *dispatch.Gate
 	share    int
 }
 

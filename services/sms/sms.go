@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +47,7 @@ type Sender struct {
 	stopped  Suppressions
 	ids      *noticeid.Codec
 	now      func() time.Time
-	gate     dispatch.Gate
+	gate     *dispatch.Gate
 	lag      time.Duration
 }
 
@@ -152,13 +151,8 @@ func (r *round) Pace(slot uint32, _ int) dispatch.Pace {
 	if len(senders) == 0 {
 		senders = r.twilio.Senders
 	}
-	i := 0
-	if len(senders) > 1 {
-		h := fnv.New32a()
-		_, _ = h.Write([]byte(c.Code)) // a hash never fails
-		i = int(h.Sum32() % uint32(len(senders)))
-	}
-	return dispatch.Pace{Sender: senders[i].From, PerSec: senders[i].SegmentsPerSec, Units: r.body(slot).segments}
+	s := senders[playbook.SenderOf(c.Code, len(senders))]
+	return dispatch.Pace{Sender: s.From, PerSec: s.SegmentsPerSec, Units: r.body(slot).segments}
 }
 
 // Send hands over one message for each slot, as many at a time as are free.
