@@ -24,11 +24,11 @@ import (
 func measureMails(ctx context.Context, l *Lab) ([]Row, error) {
 	var rows []Row
 	for _, at := range []struct{ batch, inFlight, pages, shared, customers int }{
-		{1, 64, 32, 100, 80_000}, {100, 16, 64, 400, 1_000_000}, {1000, 16, 96, 1000, 1_000_000},
+		{1, 64, 32, 100, 80_000}, {100, 16, 64, 1000, 1_000_000}, {1000, 16, 96, 1000, 1_000_000},
 	} {
 		what := fmt.Sprintf("e-mail, %d to a request, %d in flight", at.batch, at.inFlight)
 		l.Say("%s", what)
-		n := l.size(at.customers)
+		n := max(l.size(at.customers), at.batch) // a request names nobody twice
 		runs, err := l.compete(ctx, contest{
 			channel: "email", batch: at.batch, customers: n,
 			candor: role{InFlight: at.inFlight, Batch: at.batch, Pages: at.pages, SharedIntent: at.shared},
@@ -105,7 +105,7 @@ func playPlainMails(r role) (*actor, error) {
 		}
 		answer, err := clients[worker].Send(req)
 		if err == nil && answer.StatusCode != http.StatusAccepted {
-			err = fmt.Errorf("status %d: %s", answer.StatusCode, answer.Body)
+			err = fmt.Errorf("status %d", answer.StatusCode)
 		}
 		return err
 	}}

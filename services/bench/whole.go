@@ -151,6 +151,15 @@ func playLedger(r role, log zerolog.Logger) (*actor, error) {
 	return &actor{act: func(ctx context.Context, _ ask) (said, error) { return rebuild(ctx, r.Dir, log) }}, nil
 }
 
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func rebuild(ctx context.Context, dir string, log zerolog.Logger) (s said, err error) {
 	witness := filepath.Join(dir, "keys", "witness.json")
 	if _, err := os.Stat(witness); err != nil {
@@ -174,12 +183,9 @@ func rebuild(ctx context.Context, dir string, log zerolog.Logger) (s said, err e
 	start := time.Now()
 	stopIncidents := running(ctx, known.Run)
 	stopLedger := running(ctx, read.Run)
-	select {
-	case <-read.Ready():
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	err = await(ctx, read.Ready())
 	took := time.Since(start)
+	err = errors.Join(err, await(ctx, known.Ready()))
 	for _, inc := range known.List() {
 		for _, w := range read.Status(inc.ID).GetWaves() {
 			for _, c := range w.GetChannels() {
