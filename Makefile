@@ -41,7 +41,7 @@ gen: $(TOOLS)/.stamp ## regenerate protobuf and Connect code
 
 .PHONY: gen-check
 gen-check: gen ## fail if generated code is stale
-	@git diff --exit-code -- proto pkg/rpc || { echo "generated code is stale: run make gen and commit"; exit 1; }
+	@git diff --exit-code -- proto pkg/rpc services/api/openapi.yaml || { echo "generated code is stale: run make gen and commit"; exit 1; }
 
 .PHONY: modules
 modules: ## build each module by itself and check that it is tidy
@@ -73,7 +73,7 @@ ci: ## everything that must pass before a change lands
 	$(MAKE) race
 	$(MAKE) chaos
 
-$(TOOLS)/.stamp: tools/go.mod tools/go.sum
+$(TOOLS)/.stamp: tools/go.mod tools/go.sum $(wildcard tools/*/*.go)
 	@mkdir -p $(TOOLS)
-	GOWORK=off go -C tools build -o ../$(TOOLS)/ tool
+	GOWORK=off go -C tools build -o ../$(TOOLS)/ tool ./protoc-gen-openapi
 	@touch $@

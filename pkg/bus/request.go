@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // Headers by which an error travels in a reply.
@@ -59,14 +63,19 @@ type Reply struct {
 
 // Request asks and waits for the answer; ErrUnavailable if nobody serves the subject, *RemoteError if the answer is one.
 func (b *Bus) Request(ctx context.Context, subject string, data []byte, header map[string]string) (Reply, error) {
-	h, err := wireHeader(header)
-	if err != nil {
-		return Reply{}, fmt.Errorf("request %s: %w", subject, err)
-	}
 	// Serve answers within its grace or never: a broker that was restarted meanwhile lets nobody reply any more.
 	wait := defaultGrace + requestTimeout
 	if _, ok := ctx.Deadline(); !ok {
 		wait = requestTimeout
+	}
+	return b.RequestWithin(ctx, wait, subject, data, header)
+}
+
+// RequestWithin is Request for a question whose answer may take so long; its service knows how long that is.
+func (b *Bus) RequestWithin(ctx context.Context, wait time.Duration, subject string, data []byte, header map[string]string) (Reply, error) {
+	h, err := wireHeader(header)
+	if err != nil {
+		return Reply{}, fmt.Errorf("request %s: %w", subject, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -97,21 +106,33 @@ func (b *Bus) Serve(ctx context.Context, subject, queue string, concurrency int,
 				case <-ctx.Done():
 					return
 				case m := <-msgs:
-					b.answer(hctx, m, h)
+					_ = b.answer(hctx, defaultGrace, m, h) // told to the caller
 				}
 			}
 		})
 	}
 	wg.Wait()
-	_ = sub.Unsubscribe()
+	b.unsubscribe(hctx, sub)
 	for len(msgs) > 0 { // taken out of the group's hands already: nobody else will answer them
-		b.answer(hctx, <-msgs, h)
+		_ = b.answer(hctx, defaultGrace, <-msgs, h)
 	}
 	return nil
 }
 
-func (b *Bus) answer(ctx context.Context, m *nats.Msg, h func(context.Context, Request) (Reply, error)) {
-	ctx, cancel := context.WithTimeout(ctx, defaultGrace)
+// unsubscribe ends subscriptions to channels. When it returns, the channels hold all that the broker has sent: what it hands
+// to nobody else must not get lost between it and us.
+func (b *Bus) unsubscribe(ctx context.Context, subs ...*nats.Subscription) {
+	for _, sub := range subs {
+		_ = sub.Drain() // of a connection that is closed nothing comes any more
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = b.nc.FlushWithContext(ctx)
+}
+
+// answer gives a request to its handler and the outcome to the caller, and returns the handler's error.
+func (b *Bus) answer(ctx context.Context, within time.Duration, m *nats.Msg, h func(context.Context, Request) (Reply, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	reply, err := b.callServe(ctx, Request{Subject: m.Subject, Data: m.Data, Header: readHeader(m.Header)}, h)
 	out := nats.NewMsg(m.Reply)
@@ -122,16 +143,21 @@ func (b *Bus) answer(ctx context.Context, m *nats.Msg, h func(context.Context, R
 	if err != nil {
 		out.Data, out.Header = nil, errorHeader(err)
 	}
-	if m.Reply == "" {
-		return
+	b.respond(out)
+	return err
+}
+
+func (b *Bus) respond(out *nats.Msg) {
+	if out.Subject == "" {
+		return // nobody waits for it
 	}
-	err = b.nc.PublishMsg(out)
+	err := b.nc.PublishMsg(out)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		out.Data, out.Header = nil, errorHeader(Errorf(CodeInternal, "the answer is larger than the broker allows; ask for less"))
 		err = b.nc.PublishMsg(out)
 	}
 	if err != nil {
-		b.log.Warn().Err(err).Str("subject", m.Subject).Msg("answer not sent")
+		b.log.Warn().Err(err).Str("subject", out.Subject).Msg("answer not sent")
 	}
 }
 
@@ -141,7 +167,32 @@ func errorHeader(err error) nats.Header {
 	if errors.As(err, &remote) {
 		code = remote.Code
 	}
-	return nats.Header{headerErrorCode: {string(code)}, headerError: {oneLine(err.Error())}}
+	text := oneLine(err.Error())
+	return nats.Header{
+		headerErrorCode: {string(code)}, headerError: {text},
+		micro.ErrorCodeHeader: {strconv.Itoa(code.status())}, micro.ErrorHeader: {text},
+	}
+}
+
+// status is the code as other programs know it, the number that HTTP has for it.
+func (c Code) status() int {
+	switch c {
+	case CodeInvalid:
+		return http.StatusBadRequest
+	case CodeUnauthenticated:
+		return http.StatusUnauthorized
+	case CodePermissionDenied:
+		return http.StatusForbidden
+	case CodeNotFound:
+		return http.StatusNotFound
+	case CodeExists:
+		return http.StatusConflict
+	case CodePrecondition:
+		return http.StatusPreconditionFailed
+	case CodeUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
 }
 
 // oneLine keeps a message from ending the header it travels in.

@@ -36,7 +36,9 @@ type BucketSpec struct {
 	Name        string
 	Description string
 	Memory      bool
-	Replicas    int
+	// TTL after which a key is forgotten; 0 keeps it.
+	TTL      time.Duration
+	Replicas int
 }
 
 func (s StreamSpec) config() jetstream.StreamConfig {
@@ -181,7 +183,7 @@ func (b *Bus) remake() {
 func (b *Bus) makeBucket(ctx context.Context, spec BucketSpec) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	cfg := jetstream.KeyValueConfig{Bucket: spec.Name, Description: spec.Description, History: 1, Replicas: max(spec.Replicas, 1)}
+	cfg := jetstream.KeyValueConfig{Bucket: spec.Name, Description: spec.Description, History: 1, TTL: spec.TTL, Replicas: max(spec.Replicas, 1)}
 	if spec.Memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}

@@ -1,7 +1,7 @@
 // Package dispatch works off orders: it is the one way in which a page of customers is told on a channel, whatever the
 // channel. The channel itself (texts, senders, requests) is a Courier.
 //
-// In:  order.<channel>.>, the page in ROSTER, the decisions in BREACH   Out: JOURNAL, later.<channel>.>, the provider
+// In:  order.<channel>.>, the page in ROSTER, the decisions in BREACH, what providers said in RECEIPTS   Out: JOURNAL, later.<channel>.>, the provider
 // Crash: an order is acknowledged when each of its notices is settled or the order was put off durably. Each stride is
 // written down before it is sent; whoever finds a stride without outcome waits until it cannot be under way any more,
 // and then asks the provider. Nothing is sent again blindly.
@@ -49,6 +49,10 @@ type Config struct {
 	// Hold is how long everything waits after a sign that nobody may be told now: a clock that jumped, an account
 	// that is refused, a disk that is nearly full.
 	Hold time.Duration `yaml:"hold"`
+	// PollAfter is how long a message may be accepted without a final word before the provider is asked for one; 0 never asks.
+	// PollHorizon is when nobody waits for a final word any more.
+	PollAfter   time.Duration `yaml:"poll_after"`
+	PollHorizon time.Duration `yaml:"poll_horizon"`
 	// SpillDir takes outcomes that could not be appended before the process had to stop.
 	SpillDir string `yaml:"-"`
 }
@@ -59,6 +63,7 @@ func DefaultConfig(ch candorv1.Channel) Config {
 		Channel: ch, StrideSlots: 100, Pages: 16,
 		RequestTimeout: 10 * time.Second, VisibilityLag: 2 * time.Minute, PausePoll: 20 * time.Second,
 		RetryFirst: 5 * time.Second, RetryMost: 10 * time.Minute, Hold: time.Minute,
+		PollAfter: time.Hour, PollHorizon: 72 * time.Hour,
 	}
 }
 
@@ -76,6 +81,8 @@ func (c Config) Validate() error {
 	check(c.VisibilityLag >= 0, "visibility_lag is %s: set 0s or more", c.VisibilityLag)
 	check(c.PausePoll > 0 && c.Hold > 0, "pause_poll and hold must be positive")
 	check(c.RetryFirst > 0 && c.RetryMost >= c.RetryFirst, "retry_first must be positive and at most retry_most")
+	check(c.PollAfter >= 0, "poll_after is %s: set 0s, which never asks, or more", c.PollAfter)
+	check(c.PollAfter == 0 || c.PollHorizon > c.PollAfter, "poll_horizon is %s: set it above poll_after", c.PollHorizon)
 	return errors.Join(errs...)
 }
 
@@ -106,7 +113,9 @@ type Terms struct {
 
 // Pace is whose time a notice takes.
 type Pace struct {
-	Sender string
+	// Provider that the notice goes through now; empty for the channel's own.
+	Provider string
+	Sender   string
 	// PerSec is the sender's rate in units; 0 means unlimited.
 	PerSec float64
 	Units  int
@@ -118,6 +127,7 @@ type Stride struct {
 	Slots   []uint32
 	// Address is which of the customer's addresses each slot uses.
 	Address    []int
+	Provider   string
 	Sender     string
 	SendBefore time.Time
 	// Slot intents were announced at this time.
@@ -166,6 +176,29 @@ type Asker interface {
 	Find(ctx context.Context, doubts []Doubt) []Finding
 }
 
+// Poll asks what became of a message that the provider has.
+type Poll struct {
+	Slot    uint32
+	Attempt uint32
+	// ID is the provider's.
+	ID string
+}
+
+// Word is the provider's answer to a Poll.
+type Word struct {
+	// Result is unspecified while there is no final word.
+	Result candorv1.Result
+	Reason string
+	// RetryAt is from when on another attempt may follow, where one may.
+	RetryAt time.Time
+	Err     error
+}
+
+// Poller is a Round whose provider can be asked what became of a message. It answers in the order in which it was asked.
+type Poller interface {
+	Poll(ctx context.Context, asked []Poll) []Word
+}
+
 // Courier makes pages ready. An error of Ready says that a person must mend something: it is a dead letter.
 type Courier interface {
 	Ready(p Page) (Round, error)
@@ -203,7 +236,7 @@ type Worker struct {
 	Deps
 
 	mu   sync.Mutex
-	hand map[journal.Key]uint64 // sequence of the order in hand for each journal
+	hand map[journal.Key]*inHand
 	// when each complaint that concerns everybody was last logged
 	complained map[string]time.Duration
 
@@ -220,7 +253,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.SpaceLow = func() bool { return false }
 	}
 	d.Log = d.Log.With().Str("channel", topology.ChannelToken(cfg.Channel)).Logger()
-	return &Worker{cfg: cfg, Deps: d, hand: map[journal.Key]uint64{}, complained: map[string]time.Duration{}, clock: newClockWatch(d.Now(), d.Mono())}, nil
+	return &Worker{cfg: cfg, Deps: d, hand: map[journal.Key]*inHand{}, complained: map[string]time.Duration{}, clock: newClockWatch(d.Now(), d.Mono())}, nil
 }
 
 // Run works until ctx ends and the work in hand is done.
@@ -247,21 +280,44 @@ func (w *Worker) Run(ctx context.Context) error {
 // NewWorkerID tells the processes of one boot apart.
 func NewWorkerID() uint64 { return rand.Uint64() }
 
-// take claims a journal for one order within this process.
-func (w *Worker) take(k journal.Key, seq uint64) (holder uint64, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if holder, taken := w.hand[k]; taken {
-		return holder, false
-	}
-	w.hand[k] = seq
-	return seq, true
+// inHand is the order that works on a journal in this process.
+type inHand struct {
+	seq   uint64
+	again bool // another order for the journal came meanwhile
 }
 
-func (w *Worker) release(k journal.Key) {
+// take claims a journal for one order within this process. Another order for it is noted: the one in hand looks again.
+func (w *Worker) take(k journal.Key, seq uint64) (in *inHand, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if in := w.hand[k]; in != nil {
+		in.again = in.again || in.seq != seq
+		return in, false
+	}
+	in = &inHand{seq: seq}
+	w.hand[k] = in
+	return in, true
+}
+
+// done gives a journal back, unless another order for it came meanwhile: the wave may have grown since its page was looked
+// at last, so that has to be done again.
+func (w *Worker) done(k journal.Key, in *inHand) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if in.again {
+		in.again = false
+		return false
+	}
 	delete(w.hand, k)
+	return true
+}
+
+func (w *Worker) release(k journal.Key, in *inHand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hand[k] == in {
+		delete(w.hand, k)
+	}
 }
 
 // complain says whether it is time to log what every order meets: once a hold is enough to wake somebody.

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"candor/pkg/journal"
@@ -47,14 +48,17 @@ func (h *hand) ownerGone(ref journal.IntentRef) time.Time {
 //
 // A crash here loses an answer of the provider, which is asked again.
 func (h *hand) settleDoubts(ctx context.Context, now time.Time) error {
+	if len(h.dueDoubts(now)) == 0 {
+		return nil
+	}
+	// A receipt settles a doubt without asking, and one that came since the page was read must not be acted against.
+	if err := h.Journal.Hear(ctx, h.key, h.st); err != nil {
+		return fmt.Errorf("hear receipts: %w", err)
+	}
 	asker, canAsk := h.round.(Asker)
 	said := newFacts(candorv1.Decider_DECIDER_LOOKUP, h.cfg.Provider)
 	var doubts []Doubt
-	for n := range uint32(h.st.Len()) {
-		due, ok := h.doubtDue(n)
-		if !ok || due.After(now) {
-			continue
-		}
+	for _, n := range h.dueDoubts(now) {
 		ref, _ := h.st.Open(n)
 		at, _ := h.st.Doubt(n)
 		switch {
@@ -70,6 +74,15 @@ func (h *hand) settleDoubts(ctx context.Context, now time.Time) error {
 		h.ask(ctx, asker, doubts, said)
 	}
 	return h.record(ctx, said)
+}
+
+func (h *hand) dueDoubts(now time.Time) (slots []uint32) {
+	for n := range uint32(h.st.Len()) {
+		if due, ok := h.doubtDue(n); ok && !due.After(now) {
+			slots = append(slots, n)
+		}
+	}
+	return slots
 }
 
 // ask puts the doubts to the provider. Found settles at once; not found counts only twice, a lag apart.

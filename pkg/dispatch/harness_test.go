@@ -42,6 +42,7 @@ type world struct {
 	log     *incident.Log
 	inc     *incident.Incident
 	key     journal.Key
+	hash    []byte // that two people approved for the wave
 	carrier *carrier
 	terms   Terms
 	cfg     Config
@@ -56,7 +57,7 @@ func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	start := time.Now()
 	w := &world{
-		t: t, bus: bustest.New(t), key: journal.Key{Channel: sms, Incident: testIncident, Wave: testWave, Page: 0},
+		t: t, bus: bustest.New(t), key: journal.Key{Channel: sms, Incident: testIncident, Wave: testWave, Page: 0}, hash: []byte("plan"),
 		now: time.Now, mono: func() time.Duration { return time.Since(start) },
 	}
 	w.cfg = DefaultConfig(sms)
@@ -92,7 +93,7 @@ func (w *world) event(e *candorv1.BreachEvent) {
 func (w *world) open() {
 	w.t.Helper()
 	w.write(&candorv1.JournalEntry{Event: &candorv1.JournalEntry_Opened{Opened: &candorv1.Opened{
-		PlanHash: []byte("plan"), TextHash: textHash[:], Slots: uint32(len(w.carrier.page.Customers)),
+		PlanHash: w.hash, TextHash: textHash[:], Slots: uint32(len(w.carrier.page.Customers)),
 	}}})
 }
 
@@ -113,14 +114,30 @@ func (w *world) write(e *candorv1.JournalEntry) {
 	}
 }
 
+// hear appends a receipt as the front door would.
+func (w *world) hear(attempt uint32, g *candorv1.OutcomeGroup) {
+	w.t.Helper()
+	e := w.journal.Entry()
+	e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
+		Attempt: attempt, Decider: candorv1.Decider_DECIDER_RECEIPT, Provider: "twilio", Groups: []*candorv1.OutcomeGroup{g},
+	}}
+	data, err := proto.Marshal(e)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.bus.Append(w.t.Context(), topology.StreamReceipts, bus.Message{Subject: w.key.Receipts(), Data: data}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) order() {
 	w.t.Helper()
-	data, err := proto.Marshal(&candorv1.Order{Incident: testIncident, Wave: testWave, Channel: sms, Lane: topology.LaneFirst, PlanHash: []byte("plan")})
+	data, err := proto.Marshal(&candorv1.Order{Incident: testIncident, Wave: w.key.Wave, Channel: sms, Lane: topology.LaneFirst, PlanHash: w.hash})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if _, err := w.bus.Append(w.t.Context(), topology.StreamOrders, bus.Message{
-		Subject: topology.Order(sms, topology.LaneFirst, testIncident, testWave, 0), Data: data,
+		Subject: topology.Order(sms, topology.LaneFirst, testIncident, w.key.Wave, 0), Data: data,
 	}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -243,7 +260,10 @@ type carrier struct {
 	// before runs before a stride is sent, without the lock.
 	before     func(s Stride)
 	suppressed func(slot uint32, address int) string
-	pace       Pace
+	pace       func(slot uint32) Pace
+	base       string // wave of the playbook that the page was made ready with
+	words      []Word // answers to a poll, by slot
+	polled     []Poll
 	findErr    error
 	asked      int
 	openErr    []error // of the first pages opened
@@ -287,6 +307,9 @@ func (c courier) Ready(p Page) (Round, error) {
 	if !bytes.Equal(p.Incident.PlanHash(), []byte("plan")) {
 		return nil, fmt.Errorf("unexpected plan")
 	}
+	c.w.carrier.mu.Lock()
+	defer c.w.carrier.mu.Unlock()
+	c.w.carrier.base = p.Incident.BaseOf(p.Key.Wave)
 	return &testRound{carrier: c.w.carrier, terms: c.w.terms}, nil
 }
 
@@ -304,12 +327,11 @@ func (r *testRound) Suppressed(slot uint32, address int) string {
 	return r.suppressed(slot, address)
 }
 
-func (r *testRound) Pace(uint32, int) Pace {
-	p := r.pace
-	if p.Sender == "" {
-		p = Pace{Sender: "+15005550006", Units: 1}
+func (r *testRound) Pace(slot uint32, _ int) Pace {
+	if r.pace != nil {
+		return r.pace(slot)
 	}
-	return p
+	return Pace{Sender: "+15005550006", Units: 1}
 }
 
 func (r *testRound) Send(ctx context.Context, s Stride) []Outcome {
@@ -369,4 +391,29 @@ func (c asking) Ready(p Page) (Round, error) {
 		return nil, err
 	}
 	return askable{r.(*testRound)}, nil
+}
+
+// pollable is a round whose provider can be asked for final words.
+type pollable struct{ askable }
+
+func (r pollable) Poll(_ context.Context, asked []Poll) []Word {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.polled = append(r.polled, asked...)
+	out := make([]Word, len(asked))
+	for i, p := range asked {
+		out[i] = r.words[p.Slot]
+	}
+	return out
+}
+
+// polling is a courier whose rounds can be polled.
+type polling struct{ w *world }
+
+func (c polling) Ready(p Page) (Round, error) {
+	r, err := asking(c).Ready(p)
+	if err != nil {
+		return nil, err
+	}
+	return pollable{r.(askable)}, nil
 }

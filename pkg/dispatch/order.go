@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/bus"
+	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/topology"
 	"candor/pkg/vault"
@@ -38,6 +39,8 @@ type hand struct {
 	st    *journal.State
 	round Round
 	terms Terms
+	// polled says that the provider was asked for final words: once is enough for an order.
+	polled bool
 	// progress tells the broker that the order is still in hand. It is called by work done, never by a timer.
 	progress func()
 }
@@ -51,16 +54,24 @@ func (w *Worker) order(ctx context.Context, d *bus.Delivery) error {
 		return bus.Permanent(fmt.Errorf("order on %s is damaged: %w", d.Subject, err))
 	}
 	key := journal.Key{Channel: w.cfg.Channel, Incident: o.GetIncident(), Wave: o.GetWave(), Page: o.GetPage()}
-	if holder, ok := w.take(key, d.Seq); !ok {
-		if holder == d.Seq {
+	in, ok := w.take(key, d.Seq)
+	if !ok {
+		if in.seq == d.Seq {
 			return bus.After(w.cfg.RetryFirst, errors.New("the same order is still in hand"))
 		}
-		// A second order for a journal that is in hand adds nothing: the first one is acknowledged only when all is settled.
+		// A second order for a journal that is in hand adds nothing: the first one looks again before it is acknowledged.
 		return nil
 	}
-	defer w.release(key)
+	defer w.release(key, in)
+	for {
+		if err := w.workOff(ctx, o, key, d.Progress); err != nil || w.done(key, in) {
+			return err
+		}
+	}
+}
 
-	h := &hand{Worker: w, order: o, key: key, progress: d.Progress}
+func (w *Worker) workOff(ctx context.Context, o *candorv1.Order, key journal.Key, progress func()) error {
+	h := &hand{Worker: w, order: o, key: key, progress: progress}
 	err := h.work(ctx)
 	switch {
 	case errors.Is(err, errStopping):
@@ -107,14 +118,28 @@ func (h *hand) work(ctx context.Context) error {
 		// An emptied journal looks like a page that was never sent.
 		return dead("journal %s was never opened, or was emptied: nothing is sent", h.key)
 	}
-	if st.DeadFor != "" || h.settled() {
+	if st.DeadFor != "" {
+		return nil
+	}
+	settled := h.settled()
+	if settled && len(h.unpolled(h.Now())) == 0 {
 		return nil
 	}
 	switch err := h.ready(ctx); {
 	case errors.Is(err, errShredded):
 		return h.giveIn(ctx)
+	case settled && errors.Is(err, errDead):
+		// Everybody was told: that nobody can be asked about it is no reason for a person to act.
+		h.Log.Warn().Err(err).Str("incident", h.key.Incident).Uint32("page", h.key.Page).Msg("page is not asked about any more")
+		return nil
 	case err != nil:
 		return err
+	}
+	if settled {
+		// Nobody is told by asking, so neither a pause nor an end holds it up.
+		if err := h.poll(ctx); err != nil || h.settled() {
+			return err
+		}
 	}
 	for {
 		if h.stopped() {
@@ -140,8 +165,8 @@ func (h *hand) ready(ctx context.Context) error {
 	if !inc.Declared() && !inc.Ended() {
 		return dead("incident %s is not declared", h.key.Incident)
 	}
-	if !bytes.Equal(inc.PlanHash(), h.st.Opened.GetPlanHash()) || !bytes.Equal(inc.PlanHash(), h.order.GetPlanHash()) {
-		return dead("the order belongs to another plan than the one that was approved")
+	if err := h.approved(ctx, inc); err != nil {
+		return err
 	}
 	page, err := h.Pages.OpenPage(ctx, h.key.Incident, h.key.Page, h.st.Opened.GetPageSha256())
 	if err != nil {
@@ -165,6 +190,25 @@ func (h *hand) ready(ctx context.Context) error {
 		return dead("the text is not the one that was approved: this version of Candor renders it differently")
 	}
 	return nil
+}
+
+// approved checks that order and journal belong to what two people approved for the wave: the plan, or an addition to it.
+func (h *hand) approved(ctx context.Context, inc *incident.Incident) error {
+	hash := h.order.GetPlanHash()
+	if len(hash) > 0 && bytes.Equal(hash, h.st.Opened.GetPlanHash()) {
+		if bytes.Equal(hash, inc.HashOf(h.key.Wave)) {
+			return nil
+		}
+		// What is kept in memory may be a moment behind the approval of an addition.
+		fresh, err := incident.NewLog(h.Bus, h.Now).Load(ctx, h.key.Incident)
+		if err != nil {
+			return fmt.Errorf("read incident %s: %w", h.key.Incident, err)
+		}
+		if bytes.Equal(hash, fresh.HashOf(h.key.Wave)) {
+			return bus.After(h.cfg.RetryFirst, fmt.Errorf("wave %s is not known here yet", h.key.Wave))
+		}
+	}
+	return dead("the order belongs to another plan than the one that was approved")
 }
 
 // giveIn leaves a page whose customers were shredded: nobody can be asked about them any more, so what was on its way stays
@@ -193,6 +237,9 @@ func (h *hand) step(ctx context.Context) (done bool, err error) {
 	slots := h.sendable(now)
 	if len(slots) == 0 {
 		return h.rest(ctx, now)
+	}
+	if slots, err = h.endOfAddresses(ctx, slots); err != nil || len(slots) == 0 {
+		return false, err
 	}
 	if slots, err = h.giveUp(ctx, slots, now); err != nil || len(slots) == 0 {
 		return false, err
@@ -263,7 +310,31 @@ func (h *hand) giveUp(ctx context.Context, slots []uint32, now time.Time) ([]uin
 	facts := newFacts(candorv1.Decider_DECIDER_POLICY, h.cfg.Provider)
 	for _, n := range over {
 		_, reason := h.st.Notice(n)
-		facts.add(n, h.st.Attempt(n), fact{result: candorv1.Result_RESULT_FAILED, reason: "gave_up_" + reason})
+		facts.add(n, h.st.Attempt(n), fact{result: h.failure(n), reason: "gave_up_" + reason})
+	}
+	return rest, h.record(ctx, facts)
+}
+
+// failure is what ends a slot that waits for another attempt. Where the last one was accepted, "definitely not sent" would
+// be untrue, and the fold would not take it.
+func (h *hand) failure(n uint32) candorv1.Result {
+	if h.st.Returned(n) {
+		return candorv1.Result_RESULT_UNDELIVERED
+	}
+	return candorv1.Result_RESULT_FAILED
+}
+
+// endOfAddresses fails the slots whose last address turned out to be of no use, and returns the others.
+func (h *hand) endOfAddresses(ctx context.Context, slots []uint32) ([]uint32, error) {
+	facts := newFacts(candorv1.Decider_DECIDER_POLICY, h.cfg.Provider)
+	rest := slots[:0]
+	for _, n := range slots {
+		if h.st.Retrying(n) && h.st.Address(n) >= h.round.Addresses(n) {
+			_, reason := h.st.Notice(n)
+			facts.add(n, h.st.Attempt(n), fact{result: h.failure(n), reason: reason})
+			continue
+		}
+		rest = append(rest, n)
 	}
 	return rest, h.record(ctx, facts)
 }
@@ -274,7 +345,11 @@ func (h *hand) suppress(ctx context.Context, slots []uint32) ([]uint32, error) {
 	rest := slots[:0]
 	for _, n := range slots {
 		if reason := h.round.Suppressed(n, h.st.Address(n)); reason != "" {
-			facts.add(n, h.st.Attempt(n), fact{result: candorv1.Result_RESULT_SUPPRESSED, reason: reason})
+			result := candorv1.Result_RESULT_SUPPRESSED
+			if h.st.Returned(n) {
+				result = candorv1.Result_RESULT_UNDELIVERED // it was sent, once
+			}
+			facts.add(n, h.st.Attempt(n), fact{result: result, reason: reason})
 			continue
 		}
 		rest = append(rest, n)
@@ -286,7 +361,10 @@ func (h *hand) suppress(ctx context.Context, slots []uint32) ([]uint32, error) {
 func (h *hand) rest(ctx context.Context, now time.Time) (done bool, err error) {
 	next, why := h.nextTime(now)
 	if next.IsZero() {
-		return true, nil
+		if len(h.unpolled(now)) == 0 {
+			return true, nil
+		}
+		return false, h.poll(ctx)
 	}
 	// A schedule costs an append and fires to the second: a short wait is cheaper in hand.
 	const short = time.Second

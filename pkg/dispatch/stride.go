@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -21,7 +22,7 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 	s, pace := h.choose(slots)
 	// A slow sender has a long queue of pages: each comes up for air, to see a pause and to keep its order in hand.
 	rctx, cancel := context.WithTimeout(ctx, reserveTime)
-	grant, err := h.Limiter.Reserve(rctx, limitKey(h.cfg.Provider, pace.Sender), pace.Units, pace.PerSec)
+	grant, err := h.Limiter.Reserve(rctx, limitKey(s.Provider, pace.Sender), pace.Units, pace.PerSec)
 	cancel()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
@@ -43,7 +44,7 @@ func (h *hand) stride(ctx context.Context, slots []uint32) error {
 	e := h.Journal.Entry()
 	e.Event = &candorv1.JournalEntry_Intent{Intent: &candorv1.Intent{
 		BootId: h.BootID, WorkerId: h.WorkerID, Attempt: s.Attempt, Slots: journal.Runs(s.Slots),
-		SendBefore: timestamppb.New(s.SendBefore), Provider: h.cfg.Provider, Sender: s.Sender,
+		SendBefore: timestamppb.New(s.SendBefore), Provider: s.Provider, Sender: s.Sender,
 	}}
 	// A crash before this line sends nothing. A crash after it leaves an intent: the next owner waits until no request of
 	// it can be under way, and asks the provider. A crash after record finds everything settled.
@@ -73,7 +74,7 @@ func (h *hand) withdraw(ctx context.Context, s Stride) error {
 	for {
 		err := h.Journal.CatchUp(ctx, h.key, h.st)
 		if err == nil {
-			facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
+			facts := newFacts(candorv1.Decider_DECIDER_WORKER, s.Provider)
 			for _, n := range s.Slots {
 				ref, open := h.st.Open(n)
 				mine := open && ref.WorkerID == h.WorkerID && ref.BootID == h.BootID && uint32(ref.Attempt) == s.Attempt
@@ -109,24 +110,29 @@ const withdrawPause = 250 * time.Millisecond
 // reserveTime bounds one wait for the sender's time.
 const reserveTime = 5 * time.Second
 
-// choose picks the next stride: slots of one attempt, through one sender, within the sender's two seconds.
+// choose picks the next stride: slots of one attempt, through one provider and sender, within the sender's two seconds.
 func (h *hand) choose(slots []uint32) (Stride, Pace) {
 	first := slots[0]
 	s := Stride{Attempt: h.st.Attempt(first) + 1}
 	pace := h.round.Pace(first, h.st.Address(first))
-	s.Sender = pace.Sender
+	s.Provider, s.Sender = cmp.Or(pace.Provider, h.cfg.Provider), pace.Sender
 	size := h.cfg.StrideSlots
 	if h.terms.StrideSlots > 0 {
 		size = min(size, h.terms.StrideSlots)
 	}
 	most := ratelimit.Quantum(pace.PerSec, size*max(pace.Units, 1))
-	pace.Units = 0
-	for _, n := range slots {
+	for i, n := range slots {
 		if len(s.Slots) == size {
 			break
 		}
-		p := h.round.Pace(n, h.st.Address(n))
-		if h.st.Attempt(n)+1 != s.Attempt || p.Sender != s.Sender {
+		p := pace
+		if i > 0 {
+			// A courier may change the provider between two calls: the first slot's answer holds for the stride.
+			p = h.round.Pace(n, h.st.Address(n))
+		} else {
+			pace.Units = 0
+		}
+		if h.st.Attempt(n)+1 != s.Attempt || p.Sender != s.Sender || cmp.Or(p.Provider, h.cfg.Provider) != s.Provider {
 			continue
 		}
 		if len(s.Slots) > 0 && pace.Units+p.Units > most {
@@ -152,7 +158,7 @@ func heldReason(reason string) bool { return strings.HasPrefix(reason, heldPrefi
 
 // judge turns the outcomes of a stride into facts.
 func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
-	facts := newFacts(candorv1.Decider_DECIDER_WORKER, h.cfg.Provider)
+	facts := newFacts(candorv1.Decider_DECIDER_WORKER, s.Provider)
 	now := h.Now()
 	var throttled time.Duration
 	var misconfigured, defect string
@@ -196,12 +202,12 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 		facts.add(n, s.Attempt, f)
 	}
 	if throttled > 0 {
-		if err := h.Limiter.Push(ctx, limitKey(h.cfg.Provider, s.Sender), now.Add(throttled)); err != nil {
-			h.Log.Warn().Err(err).Str("sender", s.Sender).Msg("provider asks for less, but the limit could not be moved")
+		if err := h.Limiter.Push(ctx, limitKey(s.Provider, s.Sender), now.Add(throttled)); err != nil {
+			h.Log.Warn().Err(err).Str("provider", s.Provider).Str("sender", s.Sender).Msg("provider asks for less, but the limit could not be moved")
 		}
 	}
-	if misconfigured != "" && h.complain(s.Sender+" "+misconfigured) {
-		h.Log.Error().Str("sender", s.Sender).Str("reason", misconfigured).Dur("hold", h.cfg.Hold).
+	if misconfigured != "" && h.complain(s.Provider+" "+s.Sender+" "+misconfigured) {
+		h.Log.Error().Str("provider", s.Provider).Str("sender", s.Sender).Str("reason", misconfigured).Dur("hold", h.cfg.Hold).
 			Msg("provider refuses account or sender: mend its settings; nobody is given up meanwhile")
 	}
 	if defect != "" {

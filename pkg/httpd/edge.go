@@ -124,11 +124,12 @@ func (s *Server) limiting(next http.Handler) http.Handler {
 				limit, longest = large, len(prefix)
 			}
 		}
-		limited := *r
-		limited.Body = &impatientBody{
-			ReadCloser: http.MaxBytesReader(w, r.Body, limit), conn: http.NewResponseController(w), stall: s.cfg.BodyStallTimeout,
-		}
+		limited, conn := *r, http.NewResponseController(w)
+		limited.Body = &impatientBody{ReadCloser: http.MaxBytesReader(w, r.Body, limit), conn: conn, stall: s.cfg.BodyStallTimeout}
 		next.ServeHTTP(w, &limited)
+		// What the handler left of the body net/http reads before it answers, and would wait for it for ever. The deadline ends with
+		// the request. One that cannot be set is of a connection that is gone.
+		_ = conn.SetReadDeadline(time.Now().Add(s.cfg.BodyStallTimeout))
 	})
 }
 

@@ -174,6 +174,31 @@ func TestStalledBodyIsGivenUp(t *testing.T) {
 	}
 }
 
+// Whoever announces a body that is not read, and does not send it, held a connection and a goroutine for ever.
+func TestABodyThatNobodyReadsIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	cfg := httpd.DefaultConfig()
+	cfg.BodyStallTimeout = 50 * time.Millisecond
+	s := serve(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/read" {
+			_, _ = r.Body.Read(make([]byte, 1))
+		}
+		http.Error(w, "no", http.StatusForbidden)
+	}), always)
+	for _, path := range []string{"/", "/read"} {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", path) // and no more
+		if b, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 403 ") {
+			t.Errorf("%s: %q, %v: want an answer and the end", path, b, err)
+		}
+	}
+}
+
 // A stall timeout that stays on the connection would end every stream after it: net/http takes it for the client's end.
 func TestStreamOutlivesTheStallTimeout(t *testing.T) {
 	t.Parallel()

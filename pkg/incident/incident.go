@@ -7,6 +7,7 @@
 package incident
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -45,8 +46,58 @@ type Incident struct {
 	// Reason of the last rejection, pause or abort.
 	Reason string
 	// Waves that were planned, by id.
-	Waves  map[string]*candorv1.WavePlanned
-	Sealed *candorv1.AllSealed
+	Waves map[string]*candorv1.WavePlanned
+	// Additions to the plan, by the id of their wave.
+	Additions map[string]*Addition
+	// Canaries says how the canary of a wave did, by the wave's id.
+	Canaries map[string]Canary
+	Sealed   *candorv1.AllSealed
+}
+
+// Addition is a wave that was drafted after the approval, and what was decided about it.
+type Addition struct {
+	*candorv1.AdditionDrafted
+	DraftedBy, ApprovedBy string
+	DraftedAt, ApprovedAt time.Time
+	// Rejected is why; empty if it was not.
+	Rejected string
+}
+
+// Approved says whether two people stand behind the addition.
+func (a *Addition) Approved() bool { return a != nil && a.ApprovedBy != "" }
+
+// Canary is how the first notices of a wave did.
+type Canary uint8
+
+// The zero Canary is one that nobody has judged.
+const (
+	CanaryOut Canary = iota
+	// CanaryBad means that the incident was paused for it; whoever resumes lets the wave go on.
+	CanaryBad
+	CanaryGood
+)
+
+// HashOf returns the hash that the approval of a wave named: that of the plan, or of the addition. It is nil for a wave that
+// nobody approved.
+func (i *Incident) HashOf(wave string) []byte {
+	if a := i.Additions[wave]; a != nil {
+		if !a.Approved() {
+			return nil
+		}
+		return a.GetHash()
+	}
+	if i.DeclaredAt.IsZero() {
+		return nil
+	}
+	return i.PlanHash()
+}
+
+// BaseOf returns the wave of the playbook whose texts and terms a wave uses: its own, unless it is an addition.
+func (i *Incident) BaseOf(wave string) string {
+	if a := i.Additions[wave]; a != nil {
+		return a.GetAddition().GetBase()
+	}
+	return wave
 }
 
 // PlanHash returns the hash of the newest revision, which an approval must name; nil without a draft.
@@ -100,6 +151,9 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 			n.Paused[ch] = true
 		}
 		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_PAUSED, ev.Paused.GetReason()
+		if wave := ev.Paused.GetCanary(); wave != "" {
+			n.judge(wave, CanaryBad)
+		}
 	case *candorv1.BreachEvent_Resumed:
 		n.Paused = maps.Clone(i.Paused)
 		for _, ch := range channelsOrAll(ev.Resumed.GetChannels()) {
@@ -117,6 +171,26 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 			n.Waves = map[string]*candorv1.WavePlanned{}
 		}
 		n.Waves[ev.WavePlanned.GetWave()] = ev.WavePlanned
+	case *candorv1.BreachEvent_CanaryPassed:
+		n.judge(ev.CanaryPassed.GetWave(), CanaryGood)
+	case *candorv1.BreachEvent_AdditionDrafted:
+		n.add(ev.AdditionDrafted.GetAddition().GetWave(), Addition{AdditionDrafted: ev.AdditionDrafted, DraftedBy: e.GetPerson(), DraftedAt: at})
+	case *candorv1.BreachEvent_AdditionApproved:
+		a := i.Additions[ev.AdditionApproved.GetWave()]
+		if a == nil {
+			return nil, fmt.Errorf("event %d of incident %s approves the addition %q, which nobody drafted", seq, i.ID, ev.AdditionApproved.GetWave())
+		}
+		approved := *a
+		approved.ApprovedBy, approved.ApprovedAt = e.GetPerson(), at
+		n.add(ev.AdditionApproved.GetWave(), approved)
+	case *candorv1.BreachEvent_AdditionRejected:
+		a := i.Additions[ev.AdditionRejected.GetWave()]
+		if a == nil {
+			return nil, fmt.Errorf("event %d of incident %s rejects the addition %q, which nobody drafted", seq, i.ID, ev.AdditionRejected.GetWave())
+		}
+		rejected := *a
+		rejected.Rejected = cmp.Or(ev.AdditionRejected.GetReason(), "rejected")
+		n.add(ev.AdditionRejected.GetWave(), rejected)
 	case *candorv1.BreachEvent_Aborted:
 		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_ABORTING, ev.Aborted.GetReason()
 	case *candorv1.BreachEvent_AllSealed:
@@ -127,6 +201,23 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		return nil, fmt.Errorf("event %d of incident %s is of an unknown kind %T: a newer version wrote it; run that version", seq, i.ID, ev)
 	}
 	return &n, nil
+}
+
+// judge and add change a copy that nobody else has seen.
+func (i *Incident) judge(wave string, c Canary) {
+	i.Canaries = maps.Clone(i.Canaries)
+	if i.Canaries == nil {
+		i.Canaries = map[string]Canary{}
+	}
+	i.Canaries[wave] = c
+}
+
+func (i *Incident) add(wave string, a Addition) {
+	i.Additions = maps.Clone(i.Additions)
+	if i.Additions == nil {
+		i.Additions = map[string]*Addition{}
+	}
+	i.Additions[wave] = &a
 }
 
 func channelsOrAll(chs []candorv1.Channel) []candorv1.Channel {
@@ -148,11 +239,27 @@ func Hash(d *candorv1.Declaration) []byte {
 	return h.Sum(nil)
 }
 
+// HashAddition is what the approval of an addition is bound to: who gets what, and the plan that it adds to.
+func HashAddition(plan []byte, a *candorv1.Addition) ([]byte, error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode addition: %w", err)
+	}
+	h := sha256.New()
+	h.Write([]byte("candor addition 1"))
+	h.Write(plan)
+	h.Write(data)
+	return h.Sum(nil), nil
+}
+
 // Proto returns the incident as the api shows it.
 func (i *Incident) Proto() *candorv1.Incident {
 	p := &candorv1.Incident{
 		Id: i.ID, State: i.State, Revision: i.Draft.GetRevision(), PlanHash: hex.EncodeToString(i.PlanHash()),
 		DeclaredBy: i.DraftedBy, ApprovedBy: i.ApprovedBy, Plan: i.Draft.GetPlan(), Reason: i.Reason, Sequence: i.Seq,
+	}
+	for _, wave := range slices.Sorted(maps.Keys(i.Additions)) {
+		p.Additions = append(p.Additions, i.additionProto(wave))
 	}
 	p.PausedChannels = slices.Sorted(maps.Keys(i.Paused))
 	if !i.DraftedAt.IsZero() {
@@ -162,6 +269,19 @@ func (i *Incident) Proto() *candorv1.Incident {
 		p.DeclaredAt = timestamppb.New(i.DeclaredAt)
 	}
 	return p
+}
+
+func (i *Incident) additionProto(wave string) *candorv1.AdditionStatus {
+	a := i.Additions[wave]
+	s := &candorv1.AdditionStatus{
+		Addition: proto.CloneOf(a.GetAddition()), Hash: hex.EncodeToString(a.GetHash()), DraftedBy: a.DraftedBy, ApprovedBy: a.ApprovedBy,
+		DraftedAt: timestamppb.New(a.DraftedAt), Rejected: a.Rejected, Planned: i.Waves[wave] != nil,
+	}
+	s.Addition.People = nil // a million slots, of use to nobody who reads this
+	if a.Approved() {
+		s.ApprovedAt = timestamppb.New(a.ApprovedAt)
+	}
+	return s
 }
 
 // Actor is who stands behind an event.

@@ -42,6 +42,10 @@ func outcomes(attempt uint32, groups ...*candorv1.OutcomeGroup) *candorv1.Journa
 	}
 }
 
+func admitted(runs ...uint32) *candorv1.JournalEntry {
+	return &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Admitted{Admitted: &candorv1.Admitted{Audience: runs, Reason: "ladder"}}}
+}
+
 func sealed(reason string) *candorv1.JournalEntry {
 	return &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Sealed{Sealed: &candorv1.Sealed{Reason: reason}}}
 }
@@ -254,6 +258,8 @@ func TestRefused(t *testing.T) {
 		{"outcome's attempt that does not fit", []*candorv1.JournalEntry{opened(5)}, outcome1(1<<16+1, accepted, "", 0, 1), nil},
 		{"intent after the seal", []*candorv1.JournalEntry{opened(5), sealed("aborted")}, intent(1, 0, 1), nil},
 		{"newer event", []*candorv1.JournalEntry{opened(5)}, &candorv1.JournalEntry{}, nil},
+		{"admitted beyond the page", []*candorv1.JournalEntry{opened(5, 0, 2)}, admitted(4, 2), nil},
+		{"admitted before opened", nil, admitted(0, 1), ErrNotOpened},
 		{"newer result", []*candorv1.JournalEntry{opened(5)}, outcomes(1,
 			&candorv1.OutcomeGroup{Result: accepted, Slots: []uint32{0, 1}}, &candorv1.OutcomeGroup{Result: 99, Slots: []uint32{1, 1}}), nil},
 		{"second group damaged", []*candorv1.JournalEntry{opened(5)}, outcomes(1,
@@ -291,7 +297,7 @@ func TestAppliedTwiceChangesNothing(t *testing.T) {
 // Outcomes are facts: whatever order they land in, and however often, the notices stand the same.
 func TestOutcomesInAnyOrder(t *testing.T) {
 	t.Parallel()
-	results := []candorv1.Result{accepted, retry, nextAddress, failed, withdrawn, unknown, notSeen, notFound, suppressed, expired}
+	results := allResults()
 	rapid.Check(t, func(t *rapid.T) {
 		slots := rapid.Uint32Range(1, 6).Draw(t, "slots")
 		run := func(name string) []uint32 {
@@ -361,18 +367,17 @@ func apply(t *rapid.T, parts ...[]*candorv1.JournalEntry) *State {
 // checkHolds compares what the intents count with what the slots say.
 func checkHolds(t interface{ Fatalf(string, ...any) }, st *State) {
 	held := make([]uint16, len(st.intents))
-	for n := range st.slots {
-		ref, ok := st.Open(uint32(n))
-		if !ok {
-			if st.slots[n].intent != 0 {
-				t.Fatalf("slot %d is settled and held", n)
-			}
+	for n, sl := range st.slots {
+		if sl.intent == 0 {
 			continue
 		}
-		if ref.Attempt != st.slots[n].attempt {
-			t.Fatalf("slot %d of attempt %d is held by an intent of attempt %d", n, st.slots[n].attempt, ref.Attempt)
+		if sl.rank != rankIntent && !sl.rank.asked() {
+			t.Fatalf("the end of slot %d is known and it is held", n)
 		}
-		held[st.slots[n].intent-1]++
+		if ref := st.intents[sl.intent-1]; ref.Attempt != sl.attempt {
+			t.Fatalf("slot %d of attempt %d is held by an intent of attempt %d", n, sl.attempt, ref.Attempt)
+		}
+		held[sl.intent-1]++
 	}
 	for i, ref := range st.intents {
 		if ref.holds != held[i] {
@@ -428,7 +433,7 @@ func FuzzApply(f *testing.F) {
 			if (c == 0) == worker.InWave(uint32(n)) {
 				t.Fatalf("slot %d: code %d, in wave %v", n, c, worker.InWave(uint32(n)))
 			}
-			if c.State() == candorv1.NoticeState_NOTICE_STATE_ACCEPTED {
+			if state := c.State(); state == candorv1.NoticeState_NOTICE_STATE_ACCEPTED || state == candorv1.NoticeState_NOTICE_STATE_DELIVERED || worker.Doubtful(uint32(n)) && c != 0 {
 				accepted++
 			}
 		}

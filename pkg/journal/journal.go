@@ -4,7 +4,9 @@
 // stands. Intents, openings and seals are fenced by the journal's last sequence: of two writers that read the same
 // state only one gets through. Outcomes are facts and always get through.
 //
-// In, out: stream JOURNAL.   Crash: an entry is on disk when its append returns; an append without an answer is found
+// What providers say later, the receipts, lies in a stream of its own. The fold joins the two, in whatever order they come.
+//
+// In, out: stream JOURNAL; in: stream RECEIPTS.   Crash: an entry is on disk when its append returns; an append without an answer is found
 // out by reading the journal, never by writing twice.
 package journal
 
@@ -35,6 +37,9 @@ type Key struct {
 // Subject returns the subject of the journal.
 func (k Key) Subject() string { return topology.Journal(k.Channel, k.Incident, k.Wave, k.Page) }
 
+// Receipts returns the subject of the journal's receipts.
+func (k Key) Receipts() string { return topology.Receipt(k.Channel, k.Incident, k.Wave, k.Page) }
+
 func (k Key) String() string { return k.Subject() }
 
 // Journal reads and writes journals.
@@ -50,7 +55,8 @@ func New(b *bus.Bus, out bus.Appender, now func() time.Time) *Journal {
 	return &Journal{bus: b, out: out, words: NewWords(), now: now}
 }
 
-// Load folds a journal as it is now, read at the stream's leader. An empty journal gives a state that is not opened.
+// Load folds a journal as it is now, read at the stream's leader, and its receipts. An empty journal gives a state that is
+// not opened.
 func (j *Journal) Load(ctx context.Context, k Key) (*State, error) {
 	st := NewState(j.words, true)
 	m, err := j.bus.Last(ctx, topology.StreamJournal, k.Subject())
@@ -67,12 +73,33 @@ func (j *Journal) Load(ctx context.Context, k Key) (*State, error) {
 	if err := j.CatchUp(ctx, k, st); err != nil {
 		return nil, err
 	}
+	if err := j.Hear(ctx, k, st); err != nil {
+		return nil, err
+	}
 	return st, nil
 }
 
 // CatchUp folds what was written since the state was last read.
 func (j *Journal) CatchUp(ctx context.Context, k Key, st *State) error {
 	return j.bus.CatchUp(ctx, topology.StreamJournal, k.Subject(), fold{st})
+}
+
+// Hear folds the receipts that came since the state last heard.
+func (j *Journal) Hear(ctx context.Context, k Key, st *State) error {
+	return j.bus.CatchUp(ctx, topology.StreamReceipts, k.Receipts(), hearing{st})
+}
+
+// hearing takes receipts into the state of their journal.
+type hearing struct{ st *State }
+
+func (h hearing) LastSeq() uint64 { return h.st.HeardSeq }
+
+func (h hearing) Fold(m bus.Stored) error {
+	e := &candorv1.JournalEntry{}
+	if err := proto.Unmarshal(m.Data, e); err != nil {
+		return fmt.Errorf("receipt %d is damaged: %w", m.Seq, err)
+	}
+	return h.st.Hear(m.Seq, e)
 }
 
 // fold applies messages of one journal to its state.

@@ -128,9 +128,9 @@ func Compile(pb *playbook.Playbook, facts *playbook.Facts, wave string, channel 
 	}
 	t := &Text{channel: channel, language: language, short: pb.Organisation.ShortName}
 	email := channel == candorv1.Channel_CHANNEL_EMAIL
-	t.plain = constants(pb, facts, account, language, func(s string) string { return s })
-	t.marked = constants(pb, facts, account, language, escapeMarkdown)
-	t.advice(pb)
+	t.plain = constants(pb, facts, account, language, asIs, trimmed)
+	t.marked = constants(pb, facts, account, language, escapeMarkdown, trimmed)
+	t.advice(pb, trimmed)
 
 	var mistakes []error
 	used := names{}
@@ -138,14 +138,7 @@ func Compile(pb *playbook.Playbook, facts *playbook.Facts, wave string, channel 
 	if email {
 		mistakes = append(mistakes, used.scan(subject, email)...)
 		mistakes = append(mistakes, checkMarkdown(body)...)
-		for _, fact := range append([]playbook.Text{account.WhatHappened, account.WhatWeDo, account.HappenedWhen, account.FoundWhen}, account.WhatYouCanDo...) {
-			mistakes = append(mistakes, checkMarkdown(fact)...)
-		}
-		for _, k := range roster.AllDataKinds() {
-			words := pb.Data[k.String()].Words[language]
-			mistakes = append(mistakes, checkMarkdown(words.Name)...)
-			mistakes = append(mistakes, checkMarkdown(words.Advice)...)
-		}
+		mistakes = append(mistakes, checkWords(pb, account, language)...)
 	}
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
@@ -168,6 +161,19 @@ func Compile(pb *playbook.Playbook, facts *playbook.Facts, wave string, channel 
 	return t, nil
 }
 
+// checkWords returns what must not be in the facts and in the words for the kinds of data, which are Markdown too.
+func checkWords(pb *playbook.Playbook, account playbook.Account, language string) (mistakes []error) {
+	for _, fact := range append([]playbook.Text{account.WhatHappened, account.WhatWeDo, account.HappenedWhen, account.FoundWhen}, account.WhatYouCanDo...) {
+		mistakes = append(mistakes, checkMarkdown(fact)...)
+	}
+	for _, k := range roster.AllDataKinds() {
+		words := pb.Data[k.String()].Words[language]
+		mistakes = append(mistakes, checkMarkdown(words.Name)...)
+		mistakes = append(mistakes, checkMarkdown(words.Advice)...)
+	}
+	return mistakes
+}
+
 func parse(text playbook.Text) (*mustache.Template, error) {
 	tmpl, err := mustache.ParseStringPartialsRaw(strings.TrimRight(text.String(), "\n"), nil, true)
 	if err != nil {
@@ -177,12 +183,12 @@ func parse(text playbook.Text) (*mustache.Template, error) {
 }
 
 // constants collects what is the same for every customer. The organisation's names are words and are escaped; facts may be
-// Markdown.
-func constants(pb *playbook.Playbook, facts *playbook.Facts, account playbook.Account, language string, escape func(string) string) map[string]any {
+// Markdown, and words says what becomes of them.
+func constants(pb *playbook.Playbook, facts *playbook.Facts, account playbook.Account, language string, escape func(string) string, words func(playbook.Text) string) map[string]any {
 	o := &pb.Organisation
 	steps := make([]string, len(account.WhatYouCanDo))
 	for i, step := range account.WhatYouCanDo {
-		steps[i] = trimmed(step)
+		steps[i] = words(step)
 	}
 	return map[string]any{
 		"language": language,
@@ -193,21 +199,23 @@ func constants(pb *playbook.Playbook, facts *playbook.Facts, account playbook.Ac
 			"signatory": map[string]any{"name": escape(o.Signatory.Name), "title": escape(o.Signatory.Title[language])},
 		},
 		"facts": map[string]any{
-			"reference": escape(facts.Reference), "happened_when": trimmed(account.HappenedWhen), "found_when": trimmed(account.FoundWhen),
-			"what_happened": trimmed(account.WhatHappened), "what_we_do": trimmed(account.WhatWeDo), "what_you_can_do": steps,
+			"reference": escape(facts.Reference), "happened_when": words(account.HappenedWhen), "found_when": words(account.FoundWhen),
+			"what_happened": words(account.WhatHappened), "what_we_do": words(account.WhatWeDo), "what_you_can_do": steps,
 		},
 	}
 }
 
 func trimmed(t playbook.Text) string { return strings.TrimSpace(t.String()) }
 
+func asIs(s string) string { return s }
+
 // advice collects what to tell people about each kind of data.
-func (t *Text) advice(pb *playbook.Playbook) {
+func (t *Text) advice(pb *playbook.Playbook, plain func(playbook.Text) string) {
 	t.words = map[roster.DataKind]map[string]string{}
 	for _, k := range roster.AllDataKinds() {
 		kind := pb.Data[k.String()]
 		words := kind.Words[t.language]
-		t.words[k] = map[string]string{"name": trimmed(words.Name), "advice": trimmed(words.Advice)}
+		t.words[k] = map[string]string{"name": plain(words.Name), "advice": plain(words.Advice)}
 		if kind.CallBank {
 			t.bank = t.bank.With(k)
 		}
@@ -342,12 +350,15 @@ func (t *Text) variant(key VariantKey) *variant {
 
 // render makes the text for a key, with a mark wherever a customer's value belongs.
 func (t *Text) render(key VariantKey) *variant {
-	if t.channel == candorv1.Channel_CHANNEL_SMS {
+	if t.channel != candorv1.Channel_CHANNEL_EMAIL {
 		body, err := t.body.Render(t.data(key, t.date), t.plain)
 		if err != nil {
 			return &variant{err: err}
 		}
 		body = strings.TrimSpace(body)
+		if t.channel == candorv1.Channel_CHANNEL_CALL {
+			return &variant{parts: split(gaps.ReplaceAllString(body, "\n\n"))}
+		}
 		literal := strings.Map(func(r rune) rune {
 			if valueOf(r) != none {
 				return -1

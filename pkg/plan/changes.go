@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
@@ -24,7 +25,7 @@ func Changes(before, after *candorv1.Drafted) []string {
 	}
 	wavesChanged(before.GetPlan(), after.GetPlan(), say)
 	if old.GetPlaybook() != rest.GetPlaybook() {
-		playbookChanged([]byte(old.GetPlaybook()), []byte(rest.GetPlaybook()), say)
+		playbookChanged(before, after, say)
 	}
 	if len(all) == 0 && !bytes.Equal(before.GetPlanHash(), after.GetPlanHash()) {
 		say("The files differ, but nothing that a customer reads, nor who is told when.")
@@ -107,6 +108,12 @@ func wavesChanged(before, after *candorv1.Plan, say sayFunc) {
 			say("Wave %s is not sent by %s any more.", k.wave, channelWord(k.channel))
 			continue
 		}
+		if n.GetCalls() != nil { // its script is compared with that of agents who are called
+			if o.GetNotices() != n.GetNotices() {
+				say("Wave %s calls %s%s instead of %s.", k.wave, atMost(n), people(n.GetNotices()), number(o.GetNotices()))
+			}
+			continue
+		}
 		for _, language := range union(o.GetTexts(), n.GetTexts()) {
 			a, b := o.GetTexts()[language], n.GetTexts()[language]
 			switch {
@@ -119,7 +126,7 @@ func wavesChanged(before, after *candorv1.Plan, say sayFunc) {
 			}
 		}
 		if o.GetNotices() != n.GetNotices() {
-			say("Wave %s sends %s by %s instead of %s.", k.wave, messages(n.GetNotices()), channelWord(k.channel), number(o.GetNotices()))
+			say("Wave %s sends %s%s by %s instead of %s.", k.wave, atMost(n), messages(n.GetNotices()), channelWord(k.channel), number(o.GetNotices()))
 		}
 	}
 }
@@ -139,9 +146,9 @@ func channelPlans(p *candorv1.Plan) map[channelKey]*candorv1.ChannelPlan {
 	return all
 }
 
-func playbookChanged(before, after []byte, say sayFunc) {
-	old, err1 := playbook.Parse("", before)
-	now, err2 := playbook.Parse("", after)
+func playbookChanged(before, after *candorv1.Drafted, say sayFunc) {
+	old, err1 := playbook.Parse("", []byte(before.GetDeclaration().GetPlaybook()))
+	now, err2 := playbook.Parse("", []byte(after.GetDeclaration().GetPlaybook()))
 	if err1 != nil || err2 != nil {
 		say("The playbook changed.")
 		return
@@ -154,28 +161,22 @@ func playbookChanged(before, after []byte, say sayFunc) {
 		if o.Audience.String() != n.Audience.String() {
 			say("Wave %s is for %s instead of %s.", name, n.Audience, o.Audience)
 		}
-		ot, nt := terms(o), terms(n)
-		for _, ch := range slices.Sorted(maps.Keys(nt)) {
-			if ot[ch] != nil {
-				termsChanged(name, ch, ot[ch], nt[ch], say)
+		if o.Guard != n.Guard {
+			say("The guard of wave %s is now: %s Before: %s", name, guardWords(n.Guard), guardWords(o.Guard))
+		}
+		for ch, terms := range n.Each {
+			if before := o.Terms(ch); before != nil {
+				termsChanged(name, ch, before, terms, say)
 			}
 		}
 	}
 	sendersChanged(old.Providers, now.Providers, say)
+	repliesChanged(old.Replies, now.Replies, say)
+	callsChanged(old.Calls, now.Calls, say)
+	scriptChanged(before.GetPlan(), after.GetPlan(), old, now, say)
 	if len(old.Organisation.Address) != 0 && !slices.Equal(old.Organisation.Address, now.Organisation.Address) {
 		say("The address of the organisation changed.")
 	}
-}
-
-func terms(w *playbook.Wave) map[candorv1.Channel]*playbook.Terms {
-	all := map[candorv1.Channel]*playbook.Terms{}
-	if w.Channels.SMS != nil {
-		all[candorv1.Channel_CHANNEL_SMS] = &w.Channels.SMS.Terms
-	}
-	if w.Channels.Email != nil {
-		all[candorv1.Channel_CHANNEL_EMAIL] = &w.Channels.Email.Terms
-	}
-	return all
 }
 
 func termsChanged(wave string, ch candorv1.Channel, o, n *playbook.Terms, say sayFunc) {
@@ -187,6 +188,9 @@ func termsChanged(wave string, ch candorv1.Channel, o, n *playbook.Terms, say sa
 	}
 	if o.Uncertain != n.Uncertain {
 		say("What may have been sent by %s in wave %s is treated otherwise: %s (before: %s).", channelWord(ch), wave, n.Uncertain, o.Uncertain)
+	}
+	if o.After != n.After || o.Unless != n.Unless {
+		say("Wave %s is sent by %s %s instead of %s.", wave, channelWord(ch), stepWords(n), stepWords(o))
 	}
 }
 
@@ -220,11 +224,43 @@ func rates(p playbook.Providers) map[string]string {
 		}
 		all[g.From] = fmt.Sprintf("%s, %d to a request, answers to %s", rate, g.Batch, g.ReplyTo)
 	}
+	if r := p.SMTP; r != nil {
+		all["The mail relay "+r.From] = fmt.Sprintf("%s e-mails a second, answers to %s", decimal(r.MessagesPerSec), r.ReplyTo)
+	}
 	return all
 }
 
+// repliesChanged compares what customers may text back, and what they are answered.
+func repliesChanged(before, after map[string]playbook.Reply, say sayFunc) {
+	for _, language := range union(before, after) {
+		o, n := before[language], after[language]
+		for _, w := range []struct {
+			what     string
+			old, now []string
+		}{{"no more texts", o.Stop, n.Stop}, {"help", o.Help, n.Help}, {"a call", o.Call, n.Call}} {
+			if !slices.Equal(w.old, w.now) {
+				say("The words in %s that ask for %s are now: %s (before: %s).", language, w.what, listed(w.now), listed(w.old))
+			}
+		}
+		for _, a := range []struct {
+			what     string
+			old, now playbook.Text
+		}{{"no more texts", o.Stopped, n.Stopped}, {"help", o.Helped, n.Helped}, {"a call", o.Called, n.Called}} {
+			if a.old.String() != a.now.String() {
+				say("The answer in %s to who asks for %s changed.", language, a.what)
+			}
+		}
+	}
+}
+
+// listed names the words that a playbook adds.
+func listed(words []string) string {
+	return strings.Join(append([]string{"those always known"}, words...), ", ")
+}
+
 func merged[K comparable, V any](a, b map[K]V) map[K]V {
-	all := maps.Clone(a)
+	all := make(map[K]V, len(a)+len(b))
+	maps.Copy(all, a)
 	maps.Copy(all, b)
 	return all
 }

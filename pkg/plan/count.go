@@ -205,6 +205,8 @@ func routeOf(pb *playbook.Playbook, ch candorv1.Channel, country string) (r rout
 	case ch == candorv1.Channel_CHANNEL_EMAIL && sendgrid != nil:
 		r.senders, r.own = []string{sendgrid.From}, true
 		r.price, r.priced = pb.Prices.ForEmail(country)
+	case ch == candorv1.Channel_CHANNEL_CALL:
+		r.own, r.priced = true, true // agents call every country, and have no price here
 	}
 	return r
 }

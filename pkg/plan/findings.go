@@ -122,6 +122,38 @@ func (f *findings) channel(w *wave, ch *channel, p *candorv1.ChannelPlan, c *cha
 	}
 }
 
+// guard looks for what a wave is too small for.
+func (f *findings) guard(w *wave, p *candorv1.WavePlan) {
+	g := w.playbook.Guard
+	if !w.open {
+		return
+	}
+	for _, ch := range p.GetChannels() {
+		n := ch.GetNotices()
+		if n == 0 || ch.GetAfter() != nil || ch.GetCalls() != nil {
+			continue
+		}
+		if uint64(g.Canary) >= n {
+			f.warn("canary_is_all", fmt.Sprintf("the canary of wave %s is %s, and by %s it sends no more than %s: nobody is held back", w.name, messages(uint64(g.Canary)), channelWord(ch.GetChannel()), number(n)),
+				"make the canary smaller, or delete it")
+		}
+		// The defaults are there for everybody, and a small wave needs none.
+		if g != playbook.DefaultGuard() && g.Rejected+g.Bounced > 0 && uint64(g.Least) > n {
+			f.warn("guard_never_judges", fmt.Sprintf("the guard of wave %s counts from %s on, and by %s there are %s: it never pauses the channel", w.name, messages(uint64(g.Least)), channelWord(ch.GetChannel()), number(n)),
+				"lower least in the guard")
+		}
+	}
+}
+
+// domains looks at whom e-mails come from: customers know one domain, and a relay must be allowed to send for it.
+func (f *findings) domains(p playbook.Providers) {
+	domain := func(address string) string { return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:]) }
+	if a, b := domain(p.SendGrid.From), domain(p.SMTP.From); a != b {
+		f.warn("smtp_domain", fmt.Sprintf("e-mails come from %s, and from %s while the mail relay sends them: people may take the other one for a fake", a, b),
+			"use addresses of one domain, that customers know")
+	}
+}
+
 func (f *findings) batch(in Input) {
 	if g := in.Playbook.Providers.SendGrid; g != nil && g.Batch > batchUnseen && !in.Webhook {
 		f.warn("batch_without_webhook", fmt.Sprintf("one e-mail request is for %d people, and no event webhook is set up: if an answer is lost, all of them stay uncertain", g.Batch),

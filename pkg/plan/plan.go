@@ -8,6 +8,7 @@ package plan
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -22,6 +23,7 @@ import (
 	"candor/pkg/notice"
 	"candor/pkg/playbook"
 	"candor/pkg/roster"
+	"candor/pkg/script"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -156,6 +158,7 @@ func (k *Maker) Plan(m *candorv1.RosterManifest, blockers []roster.Finding) (*ca
 		f.block(b.Code, fileWords(b), b.Remedy)
 	}
 	f.people(k.in, m, k.total)
+	f.script(k.in.Playbook)
 	f.sort()
 	return p, nil
 }
@@ -180,6 +183,7 @@ type channel struct {
 	channel candorv1.Channel
 	terms   *playbook.Terms
 	texts   map[string]*notice.Text // by offered language
+	script  *script.Set             // what agents say; nil but for the telephone
 }
 
 // firstWave is the one that follows an approval at once.
@@ -190,15 +194,22 @@ func compile(in Input) ([]*wave, error) {
 	pb := in.Playbook
 	var waves []*wave
 	var errs []error
+	said, err := script.Compile(pb, in.Facts)
+	if err != nil && !errors.Is(err, script.ErrNone) {
+		errs = append(errs, err) // agents who are called need it too
+	}
 	for name, w := range pb.Waves {
 		wv := &wave{name: name, playbook: w, first: name == firstWave, open: len(w.Audience.Channels()) == 0}
-		if w.Channels.SMS != nil {
-			wv.channels = append(wv.channels, &channel{channel: candorv1.Channel_CHANNEL_SMS, terms: &w.Channels.SMS.Terms})
-		}
-		if w.Channels.Email != nil {
-			wv.channels = append(wv.channels, &channel{channel: candorv1.Channel_CHANNEL_EMAIL, terms: &w.Channels.Email.Terms})
+		for ch, terms := range w.Each {
+			wv.channels = append(wv.channels, &channel{channel: ch, terms: terms})
 		}
 		for _, ch := range wv.channels {
+			if ch.channel == candorv1.Channel_CHANNEL_CALL {
+				if ch.script = said; errors.Is(err, script.ErrNone) {
+					errs = append(errs, fmt.Errorf("wave %s calls customers: %w", name, err))
+				}
+				continue
+			}
 			ch.texts = map[string]*notice.Text{}
 			for _, language := range pb.Languages.Offered {
 				t, err := notice.Compile(pb, in.Facts, name, ch.channel, language)

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"candor/pkg/notice"
 	"candor/pkg/roster"
+	"candor/pkg/script"
 	"candor/pkg/segment"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -38,7 +40,7 @@ func preview(in Input, w *wave, n int, pages []*roster.Page) ([]*candorv1.Previe
 				if len(list) == n {
 					return list, nil
 				}
-				m, err := message(ch.channel, ch.texts[in.Playbook.Languages.Language(p.Language)], c)
+				m, err := message(ch, in.Playbook.Languages.Language(p.Language), c)
 				if err != nil {
 					return nil, fmt.Errorf("preview of customer %s: %w", c.Ref, err)
 				}
@@ -50,16 +52,23 @@ func preview(in Input, w *wave, n int, pages []*roster.Page) ([]*candorv1.Previe
 }
 
 // message is what a customer would read. Its length is the real one's: the mask hides names, not what they cost.
-func message(ch candorv1.Channel, t *notice.Text, c *roster.Customer) (*candorv1.PreviewMessage, error) {
-	m := &candorv1.PreviewMessage{CustomerRef: c.Ref, Channel: ch, Language: t.Language()}
+func message(ch *channel, language string, c *roster.Customer) (*candorv1.PreviewMessage, error) {
+	m := &candorv1.PreviewMessage{CustomerRef: c.Ref, Channel: ch.channel, Language: language}
 	masked := notice.Mask(c)
-	if ch == candorv1.Channel_CHANNEL_SMS {
+	var err error
+	t := ch.texts[language]
+	switch ch.channel {
+	case candorv1.Channel_CHANNEL_SMS:
 		info := segment.Count(t.SMS(c))
 		m.Text, m.Segments, m.Encoding = t.SMS(masked), uint32(info.Segments), info.Encoding.String()
-		return m, nil
+	case candorv1.Channel_CHANNEL_CALL:
+		said := ch.script.For(language, masked)
+		var b strings.Builder
+		err = script.Text(&b, &candorv1.Script{Version: said.GetVersion(), Language: language, Parts: said.GetParts()})
+		m.Text = b.String()
+	default:
+		m.Subject, m.Text, _, err = t.RenderEmail(masked)
 	}
-	var err error
-	m.Subject, m.Text, _, err = t.RenderEmail(masked)
 	return m, err
 }
 

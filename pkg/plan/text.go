@@ -34,6 +34,8 @@ func Text(w io.Writer, p *candorv1.Plan, loc *time.Location) error {
 			line("%s", strings.TrimSpace(fmt.Sprintf("Wave %s by %s, to %s", wave.GetWave(), channelWord(ch.GetChannel()), wave.GetAudience())))
 			channelText(line, ch, loc)
 		}
+		line("")
+		line("Guard of wave %s: %s", wave.GetWave(), wave.GetGuard())
 	}
 	for _, list := range []struct {
 		title    string
@@ -57,7 +59,15 @@ func Text(w io.Writer, p *candorv1.Plan, loc *time.Location) error {
 }
 
 func channelText(line func(string, ...any), ch *candorv1.ChannelPlan, loc *time.Location) {
-	line("  Messages\t%s", number(ch.GetNotices()))
+	if ch.GetAfter() != nil {
+		line("  When\tafter %s, for those whom %s by then; at once for those whom the channels before cannot reach",
+			period(ch.GetAfter().AsDuration()), missed(ch.GetUnless()))
+	}
+	if ch.GetCalls() != nil {
+		callText(line, ch)
+	} else {
+		line("  Messages\t%s%s", atMost(ch), number(ch.GetNotices()))
+	}
 	for _, reason := range byCount(ch.GetSuppressed()) {
 		line("  Not told here\t%s: %s", number(ch.GetSuppressed()[reason]), reasonWords(reason))
 	}
@@ -72,6 +82,11 @@ func channelText(line func(string, ...any), ch *candorv1.ChannelPlan, loc *time.
 		line("  Length\t%s", text)
 	}
 	for _, s := range ch.GetSenders() {
+		if s.GetStandBy() {
+			line("  Stand-by\tmail relay from %s: takes over while the other sends nothing; alone, at %s a second, %s",
+				s.GetSender(), decimal(s.GetPerSec()), span(s.GetSeconds()))
+			continue
+		}
 		text := s.GetSender() + ": " + number(s.GetUnits())
 		if s.GetPerSec() > 0 {
 			text += fmt.Sprintf(" at %s a second, %s", decimal(s.GetPerSec()), span(s.GetSeconds()))
@@ -84,6 +99,9 @@ func channelText(line func(string, ...any), ch *candorv1.ChannelPlan, loc *time.
 	}
 	if ch.GetCost() != "" && ch.GetCost() != "0" {
 		line("  Cost\t%s %s", ch.GetCost(), ch.GetCurrency())
+	}
+	if ch.GetCostAtMost() != "" && ch.GetCostAtMost() != "0" {
+		line("  Cost\tat most %s %s", ch.GetCostAtMost(), ch.GetCurrency())
 	}
 }
 

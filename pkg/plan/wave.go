@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/playbook"
@@ -19,7 +20,7 @@ import (
 const queueHours = 10
 
 func (k *Maker) wavePlan(w *wave, c waveCounts, f *findings) *candorv1.WavePlan {
-	p := &candorv1.WavePlan{Wave: w.name, Audience: w.playbook.Audience.String()}
+	p := &candorv1.WavePlan{Wave: w.name, Audience: w.playbook.Audience.String(), Guard: guardWords(w.playbook.Guard)}
 	if !w.open {
 		f.warn("audience_unknown", fmt.Sprintf("who gets wave %s depends on how earlier notices fare", w.name),
 			"look at its plan again before it goes out")
@@ -27,6 +28,7 @@ func (k *Maker) wavePlan(w *wave, c waveCounts, f *findings) *candorv1.WavePlan 
 	for i, ch := range w.channels {
 		p.Channels = append(p.Channels, k.channelPlan(w, ch, c.channels[i], f))
 	}
+	f.guard(w, p)
 	return p
 }
 
@@ -34,11 +36,32 @@ func (k *Maker) channelPlan(w *wave, ch *channel, c *channelCounts, f *findings)
 	p := &candorv1.ChannelPlan{
 		Channel: ch.channel, Notices: c.notices, Suppressed: c.suppressed, Pages: c.pages,
 		ByLanguage: c.byLanguage, ByTier: c.byTier, ByZone: c.byZone,
-		Cost: c.cost.String(), Currency: k.in.Playbook.Prices.Currency, Texts: map[string]string{},
+		Currency: k.in.Playbook.Prices.Currency, Texts: map[string]string{},
+	}
+	calls := ch.channel == candorv1.Channel_CHANNEL_CALL
+	step := ch.terms.Step()
+	if step {
+		p.After, p.Unless = durationpb.New(ch.terms.After), ch.terms.Unless
+	}
+	switch {
+	case calls:
+		p.Currency = "" // what agents cost stands nowhere
+	case step:
+		p.CostAtMost = c.cost.String()
+	default:
+		p.Cost = c.cost.String()
 	}
 	for language, t := range ch.texts {
 		hash := t.Hash()
 		p.Texts[language] = hex.EncodeToString(hash[:])
+	}
+	if calls {
+		for _, language := range ch.script.Languages() {
+			hash := ch.script.Hash(language)
+			p.Texts[language] = hex.EncodeToString(hash[:])
+		}
+		k.callPlan(p, f)
+		return p
 	}
 	for _, language := range slices.Sorted(maps.Keys(c.segments)) {
 		p.Segments = append(p.Segments, segmentPlan(language, c.segments[language]))
@@ -51,6 +74,7 @@ func (k *Maker) channelPlan(w *wave, ch *channel, c *channelCounts, f *findings)
 	f.channel(w, ch, p, c)
 	if ch.channel == candorv1.Channel_CHANNEL_EMAIL {
 		f.batch(k.in)
+		k.standBy(p, f)
 	}
 	return p
 }
@@ -108,7 +132,20 @@ func senderPlans(ch candorv1.Channel, loads map[loadKey]uint64, paces map[string
 	return plans
 }
 
-// times says when the first and the last customer of the channel will have been told.
+// standBy adds the relay that takes over the e-mails.
+func (k *Maker) standBy(p *candorv1.ChannelPlan, f *findings) {
+	relay := k.in.Playbook.Providers.SMTP
+	if relay == nil || len(p.GetSenders()) == 0 {
+		return
+	}
+	p.Senders = append(p.Senders, &candorv1.SenderPlan{
+		Provider: "smtp", Sender: relay.From, PerSec: relay.MessagesPerSec, Seconds: float64(p.GetNotices()) / relay.MessagesPerSec, StandBy: true,
+	})
+	f.domains(k.in.Playbook.Providers)
+}
+
+// times says when the first and the last customer of the channel will have been told. Nobody knows that of a step, but its
+// hours must come.
 func (k *Maker) times(p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]uint64, paces map[string]pace, f *findings) {
 	work := map[string][]load{}
 	for key, n := range loads {
@@ -129,7 +166,7 @@ func (k *Maker) times(p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]ui
 			last = to
 		}
 	}
-	if !first.IsZero() {
+	if !first.IsZero() && !ch.terms.Step() {
 		p.FirstAt, p.LastAt = timestamppb.New(first), timestamppb.New(last)
 	}
 }

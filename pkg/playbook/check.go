@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/mail"
 	"regexp"
 	"slices"
 	"strconv"
@@ -79,9 +78,13 @@ func (c checker) playbook(p *Playbook) {
 	c.organisation(&p.Organisation, p.Country, p.Languages.Offered)
 	c.twilio(p.Providers.Twilio)
 	c.sendgrid(p.Providers.SendGrid)
+	c.smtp(p.Providers.SMTP)
 	c.prices(&p.Prices)
 	c.data(p.Data, p.Languages.Offered)
 	c.waves(p)
+	c.replies(p)
+	c.calls(p)
+	c.scripts(p)
 }
 
 func (c checker) languages(l *Languages) {
@@ -232,34 +235,6 @@ func (c checker) twilio(t *Twilio) {
 	}
 }
 
-func (c checker) sendgrid(s *SendGrid) {
-	if s == nil {
-		return
-	}
-	for _, address := range []struct{ key, value string }{{"from", s.From}, {"reply_to", s.ReplyTo}} {
-		parsed, err := mail.ParseAddress(address.value)
-		ascii := utf8.RuneCountInString(address.value) == len(address.value)
-		if address.value != "" && (err != nil || parsed.Address != address.value || !ascii) {
-			c.bad("providers.sendgrid."+address.key, "write it like notices@example.com, in plain letters", "%s is no e-mail address", address.value)
-		}
-	}
-	if strings.ContainsAny(s.FromName, ";,<>\"") {
-		c.bad("providers.sendgrid.from_name", `leave out ; , < > and "`, "%s cannot stand before an address", s.FromName)
-	}
-	requests, recipients := c.has("providers.sendgrid.requests_per_sec"), c.has("providers.sendgrid.recipients_per_sec")
-	switch {
-	case requests == recipients:
-		c.badKey("providers.sendgrid", "write one of requests_per_sec and recipients_per_sec", "the rate is not clear")
-	case requests && (s.RequestsPerSec <= 0 || s.RequestsPerSec > 1e6):
-		c.bad("providers.sendgrid.requests_per_sec", "write the rate that the provider granted", "%v requests a second", s.RequestsPerSec)
-	case recipients && (s.RecipientsPerSec <= 0 || s.RecipientsPerSec > 1e6):
-		c.bad("providers.sendgrid.recipients_per_sec", "write the rate that the provider granted", "%v recipients a second", s.RecipientsPerSec)
-	}
-	if c.has("providers.sendgrid.batch") && (s.Batch < 1 || s.Batch > maxBatch) {
-		c.bad("providers.sendgrid.batch", fmt.Sprintf("write 1 to %d", maxBatch), "%d people in one request", s.Batch)
-	}
-}
-
 func (c checker) prices(p *Prices) {
 	if p.Currency != "" {
 		if unit, err := currency.ParseISO(p.Currency); err != nil || unit.String() != p.Currency {
@@ -328,8 +303,8 @@ func (c checker) waves(p *Playbook) {
 			continue
 		}
 		sms, email := w.Channels.SMS, w.Channels.Email
-		if c.has(path+".channels") && sms == nil && email == nil {
-			c.badKey(path+".channels", "add sms or email", "%s has no channel", name)
+		if c.has(path+".channels") && sms == nil && email == nil && w.Channels.Call == nil {
+			c.badKey(path+".channels", "add sms, email or call", "%s has no channel", name)
 		}
 		if sms != nil {
 			c.terms(path+".channels.sms", &sms.Terms)
@@ -352,6 +327,9 @@ func (c checker) waves(p *Playbook) {
 				c.badKey("providers", "add sendgrid", "nobody to send the e-mails of %s", name)
 			}
 		}
+		c.call(path+".channels.call", w.Channels.Call)
+		c.ladder(path, w)
+		c.guard(path+".guard", &w.Guard)
 	}
 }
 

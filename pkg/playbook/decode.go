@@ -32,7 +32,7 @@ const (
 )
 
 // decoder fills a struct from YAML and notes every mistake. A field is required unless its tag says optional or it is a
-// pointer; an embedded struct's fields stand among its parent's.
+// pointer; an embedded struct's fields stand among its parent's, all of them or those that its tag names.
 type decoder struct {
 	src      *source
 	places   map[string]int // byte offset of what stands at a path such as waves.w0.audience
@@ -300,7 +300,11 @@ func fields(t reflect.Type) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
+			only, limited := f.Tag.Lookup("yaml")
 			for _, inner := range fields(f.Type) {
+				if limited && !slices.Contains(strings.Split(only, ","), inner.name) {
+					continue
+				}
 				inner.index = append([]int{i}, inner.index...)
 				all = append(all, inner)
 			}

@@ -12,10 +12,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
-	"time"
 
 	"candor/pkg/audience"
-	"candor/pkg/window"
 )
 
 // Version is that of the file format.
@@ -51,6 +49,12 @@ type Playbook struct {
 	Data map[string]Kind `yaml:"data"`
 	// Waves are w0, the first notice, and those that follow.
 	Waves map[string]*Wave `yaml:"waves"`
+	// Replies adds to the words that customers may text back, and to what they are answered, by language.
+	Replies map[string]Reply `yaml:"replies,optional"`
+	// Calls says how customers are called; nil if they are not.
+	Calls *Calls `yaml:"calls"`
+	// Script is what agents say on the telephone, whoever called, by language.
+	Script map[string]Script `yaml:"script,optional"`
 
 	digest [sha256.Size]byte
 }
@@ -110,6 +114,8 @@ func (l *Languages) Language(tag string) string {
 type Providers struct {
 	Twilio   *Twilio   `yaml:"twilio"`
 	SendGrid *SendGrid `yaml:"sendgrid"`
+	// SMTP takes over the e-mails while SendGrid takes none.
+	SMTP *SMTP `yaml:"smtp,optional"`
 }
 
 // Twilio sends the texts.
@@ -161,6 +167,14 @@ type SendGrid struct {
 	RecipientsPerSec float64 `yaml:"recipients_per_sec,optional"`
 	// Batch is how many people one request is for.
 	Batch int `yaml:"batch"`
+}
+
+// SMTP is a relay of the organisation's own.
+type SMTP struct {
+	From           string  `yaml:"from"`
+	FromName       string  `yaml:"from_name"`
+	ReplyTo        string  `yaml:"reply_to"`
+	MessagesPerSec float64 `yaml:"messages_per_sec"`
 }
 
 // Prices are in the currency's main unit, by country code and other.
@@ -236,43 +250,14 @@ type Wave struct {
 	Title    string            `yaml:"title"`
 	Audience audience.Audience `yaml:"audience,optional"`
 	Channels Channels          `yaml:"channels"`
+	Guard    Guard             `yaml:"guard,optional"`
 }
 
 // Channels are those of a wave; nil where it has none.
 type Channels struct {
 	SMS   *SMS   `yaml:"sms"`
 	Email *Email `yaml:"email"`
-}
-
-// Terms are on what terms a channel sends.
-type Terms struct {
-	QuietHours window.Rule `yaml:"quiet_hours"`
-	// OverrideQuietHours is for a notice too urgent to wait; it is part of what is approved.
-	OverrideQuietHours bool `yaml:"override_quiet_hours,optional"`
-	// RetryFor is how long definite failures are tried again.
-	RetryFor  time.Duration `yaml:"retry_for"`
-	Uncertain Uncertain     `yaml:"uncertain,optional"`
-}
-
-// Quiet returns the quiet hours that hold: those written down, or none if they are overridden.
-func (t *Terms) Quiet() window.Rule {
-	if t.OverrideQuietHours {
-		return window.None()
-	}
-	return t.QuietHours
-}
-
-// Uncertain is what becomes of a notice that may have been sent: it is kept for a person, or sent again some time later.
-type Uncertain struct {
-	ResendAfter time.Duration // 0 keeps it
-}
-
-// String returns the policy as it is written in a playbook.
-func (u Uncertain) String() string {
-	if u.ResendAfter == 0 {
-		return "keep"
-	}
-	return "resend after " + u.ResendAfter.String()
+	Call  *Call  `yaml:"call"`
 }
 
 // SMS is a wave's text message by language.
@@ -285,6 +270,11 @@ type SMS struct {
 type Email struct {
 	Terms
 	Texts map[string]Mail `yaml:"texts"`
+}
+
+// Call is a wave's telephone call. What is said is the script; when and how often, Calls.
+type Call struct {
+	Terms `yaml:"after,unless"`
 }
 
 // Mail is an e-mail: the subject, and the body in Markdown.

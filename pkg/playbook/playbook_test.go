@@ -357,7 +357,7 @@ func agree(t *testing.T, s *jsonschema.Schema, typ reflect.Type, path string) {
 	}
 	kind := ""
 	switch typ.Name() {
-	case "Text", "Rule", "Duration", "Uncertain", "Audience":
+	case "Text", "Rule", "Duration", "Uncertain", "Audience", "Share":
 		kind = "string"
 	case "Money":
 		kind = "number"

@@ -29,16 +29,19 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, at int, path string) bool 
 		}
 		want = "a text"
 	case *window.Rule:
+		quiet := last(path) == quietHours
 		if text, style, ok := stringOf(n); ok {
-			rule, err := window.Parse(text)
-			var wrong *window.ParseError
-			if errors.As(err, &wrong) {
-				d.mistakes = append(d.mistakes, Text{text, d.src, at, style}.Mistake(wrong.Offset, "quiet hours: "+wrong.Message, wrong.Remedy))
+			rule, wrong := parseHours(text, quiet)
+			if wrong != nil {
+				d.mistakes = append(d.mistakes, Text{text, d.src, at, style}.Mistake(wrong.Offset, wrong.Message, wrong.Remedy))
 			}
 			*into = rule
 			return true
 		}
 		want = "quiet hours, like none or outside mon-fri 09:00-20:00"
+		if !quiet {
+			want = "hours, like mon-fri 09:00-20:00, sat 10:00-18:00"
+		}
 	case *audience.Audience:
 		if text, style, ok := stringOf(n); ok {
 			a, err := audience.Parse(text)
@@ -66,6 +69,22 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, at int, path string) bool 
 			}
 		}
 		want = "a policy: keep, or resend after 24h"
+	case *Share:
+		if text, _, ok := stringOf(n); ok {
+			if part, ok := parseShare(text); ok {
+				*into = part
+				return true
+			}
+		}
+		want = "a share, like 5% or 0.5%, from 0% to 100%"
+	case *Weight:
+		if number, ok := numberOf(n); ok {
+			if weight, err := strconv.ParseFloat(number, 64); err == nil && (weight == 0 || weight == 0.5 || weight == 1) {
+				*into = Weight(weight)
+				return true
+			}
+		}
+		want = "0, 0.5 or 1"
 	case *Money:
 		if number, ok := numberOf(n); ok {
 			if amount, ok := parseMoney(number); ok {
@@ -162,6 +181,28 @@ func numberOf(n ast.Node) (string, bool) {
 	default:
 		return "", false
 	}
+}
+
+// quietHours is the key of hours that are told by what lies outside them; all others are told as they are.
+const quietHours = "quiet_hours"
+
+// parseHours reads a rule, as quiet hours or as the hours in which it is open.
+func parseHours(text string, quiet bool) (window.Rule, *window.ParseError) {
+	const outside = "outside "
+	before, name := "", "quiet hours: "
+	if !quiet {
+		before, name = outside, "hours: "
+	}
+	rule, err := window.Parse(before + text)
+	var wrong *window.ParseError
+	if !errors.As(err, &wrong) {
+		return rule, nil
+	}
+	remedy := wrong.Remedy
+	if lower := strings.ToLower(text); !quiet && (strings.Contains(remedy, outside) || strings.HasPrefix(lower, "outside") || strings.HasPrefix(lower, "none")) {
+		remedy = "write the hours in which customers are called, like: mon-fri 09:00-20:00, sat 10:00-18:00, closed 2026-12-25"
+	}
+	return rule, &window.ParseError{Offset: max(0, wrong.Offset-len(before)), Message: name + wrong.Message, Remedy: remedy}
 }
 
 // parseDuration reads what Go reads, and days.

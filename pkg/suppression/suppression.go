@@ -1,6 +1,6 @@
 // Package suppression remembers who must not be written to, without remembering who they are.
 //
-// In: KV SUPPRESSIONS, watched into memory.   Out: Has, asked before each request; Add.   Crash: an opt-out is kept once Add has
+// In: KV SUPPRESSIONS, watched into memory.   Out: Has, asked before each request; Add, Remove.   Crash: an opt-out is kept once Add has
 // returned; the memory is filled again at start.
 //
 // A key is the first half of HMAC-SHA256 under the installation's suppression key, of the channel and the address. Whoever has the
@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -29,6 +30,8 @@ const (
 // KV is the bucket SUPPRESSIONS, a bus.KV.
 type KV interface {
 	Put(ctx context.Context, key string, value []byte) (rev uint64, err error)
+	Delete(ctx context.Context, key string) error
+	All(ctx context.Context, fn func(key string, value []byte) error) error
 	Watch(ctx context.Context, fn func(key string, value []byte, deleted bool) error, caughtUp func()) error
 }
 
@@ -101,6 +104,13 @@ func (s *Set) Has(channel candorv1.Channel, a Address) bool {
 	return ok
 }
 
+// Number stands for a telephone number where it must be told from others and not be known: eight bytes of the hash that an
+// opt-out from calls would have.
+func (s *Set) Number(a Address) uint64 {
+	k := s.key(candorv1.Channel_CHANNEL_CALL, a)
+	return binary.BigEndian.Uint64(k[:8])
+}
+
 // Add records an opt-out with a short reason that names nobody, such as STOP; it is in force here when Add returns, elsewhere a moment
 // later.
 func (s *Set) Add(ctx context.Context, channel candorv1.Channel, a Address, reason string) error {
@@ -109,6 +119,17 @@ func (s *Set) Add(ctx context.Context, channel candorv1.Channel, a Address, reas
 		return fmt.Errorf("record opt-out: %w", err)
 	}
 	s.set(k, true)
+	return nil
+}
+
+// Remove takes an opt-out back, because its owner said so; it is in force here no more when Remove returns, elsewhere a moment later.
+// One that is not there is no error.
+func (s *Set) Remove(ctx context.Context, channel candorv1.Channel, a Address) error {
+	k := s.key(channel, a)
+	if err := s.kv.Delete(ctx, hex.EncodeToString(k[:])); err != nil {
+		return fmt.Errorf("take back opt-out: %w", err)
+	}
+	s.set(k, false)
 	return nil
 }
 

@@ -238,3 +238,26 @@ func BenchmarkHas(b *testing.B) {
 		}
 	})
 }
+
+func TestANumberIsTheStartOfItsOptOut(t *testing.T) {
+	t.Parallel()
+	kv := bucket(t, bustest.New(t))
+	s := start(t, kv)
+	phone := pii.NewPhone("+12125550100")
+	if err := s.Add(t.Context(), call, phone, "do_not_call"); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%016x", s.Number(phone))
+	err := kv.All(t.Context(), func(k string, _ []byte) error {
+		if !strings.HasPrefix(k, want) {
+			t.Errorf("opt-out %s of number %s", k, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Number(phone) == s.Number(pii.NewPhone("+12125550101")) || s.Number(phone) == suppression.New(kv, []byte("another key")).Number(phone) {
+		t.Error("two numbers, or two installations, are one")
+	}
+}

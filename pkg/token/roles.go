@@ -38,17 +38,21 @@ const (
 	Upload     Action = "upload"
 	Settle     Action = "settle"
 	DeadLetter Action = "deadletter"
-	Call       Action = "call"
+	Call       Action = "call"     // take tasks from the call queue, and report on them
+	Queue      Action = "queue"    // look at the call queue and the script, and have customers called
+	Resend     Action = "resend"   // draft another try, which somebody else approves
+	Find       Action = "find"     // a customer, whose name stands in the texts
+	Suppress   Action = "suppress" // keep the list of opt-outs
 )
 
 // permissions says who may do what. Stopping needs one person, so whoever has a say may stop; sending needs two, so nobody has both
 // halves by one role, and the admin has neither.
 var permissions = map[Role][]Action{
-	Admin:     {Token, View, Shred, DeadLetter},
-	Commander: {Declare, Upload, Reject, Pause, Resume, Abort, Shred, Settle, DeadLetter, View},
-	Approver:  {Approve, Reject, Pause, Abort, View},
+	Admin:     {Token, View, Find, Queue, Suppress, Shred, DeadLetter},
+	Commander: {Declare, Upload, Reject, Pause, Resume, Resend, Abort, Shred, Settle, Suppress, DeadLetter, Find, Queue, View},
+	Approver:  {Approve, Reject, Pause, Abort, Find, Queue, View},
 	Viewer:    {View},
-	Dialer:    {Call},
+	Dialer:    {Call, Queue, Find},
 	Machine:   {Declare, Upload, View},
 }
 

@@ -276,6 +276,10 @@ func TestPermissions(t *testing.T) {
 		token.Settle:     "commander",
 		token.DeadLetter: "admin commander",
 		token.Call:       "dialer",
+		token.Queue:      "admin commander approver dialer",
+		token.Resend:     "commander",
+		token.Find:       "admin commander approver dialer",
+		token.Suppress:   "admin commander",
 		"unknown":        "",
 	} {
 		var got []string

@@ -162,6 +162,33 @@ func Receipt(ch candorv1.Channel, incident, wave string, page uint32) string {
 // ParseReceipt is the reverse of Receipt.
 func ParseReceipt(subject string) (PageKey, bool) { return parseKey("receipt", subject) }
 
+// ReceiptPrefix starts the receipts of a channel.
+func ReceiptPrefix(ch candorv1.Channel) string { return "receipt." + ChannelToken(ch) + "." }
+
+// CallRequested is where a customer's wish to be called lies, until and after the call.
+func CallRequested(incident string) string { return "call.request." + incident }
+
+// ParseCallRequested is the reverse of CallRequested.
+func ParseCallRequested(subject string) (incident string, ok bool) {
+	incident, ok = strings.CutPrefix(subject, "call.request.")
+	return incident, ok && ValidIncident(incident) == nil
+}
+
+// CallEvents is where the events of an incident's call tasks lie.
+func CallEvents(incident string) string { return "call.incident." + incident }
+
+// ParseCallEvents is the reverse of CallEvents.
+func ParseCallEvents(subject string) (incident string, ok bool) {
+	incident, ok = strings.CutPrefix(subject, "call.incident.")
+	return incident, ok && ValidIncident(incident) == nil
+}
+
+// CallService is the name of the micro service that dialers talk to, and starts its subjects. They lie in no stream.
+const CallService = "calls"
+
+// CallMethod is where dialers ask for a method of the call queue, such as claim.
+func CallMethod(method string) string { return CallService + "." + method }
+
 // Timetable is where the next follow-up of a name waits for its hour.
 func Timetable(incident, name string) string { return "timetable." + incident + "." + name }
 

@@ -27,12 +27,12 @@ func Targets() []Target {
 		{
 			Name: "api", Does: "owns incidents, rosters, approval and tokens; what the command line talks to",
 			Reads: []string{
-				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamTimetable,
+				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamCalls, StreamTimetable,
 				BucketTokens, BucketSuppressions, BucketLimits,
 			},
 			Serves: []string{Declare, "ask.api.>"},
 			Writes: []string{
-				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", "ask.>",
+				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", "ask.>", CallMethod(">"),
 				bucket(BucketTokens), bucket(BucketSuppressions),
 			},
 			admin: true,
@@ -40,7 +40,7 @@ func Targets() []Target {
 		{
 			Name: "planner", Does: "turns waves into orders and puts back what is missing",
 			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamTimetable, BucketSuppressions},
-			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamTimetable + "/" + ConsumerDue},
+			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamBreach + "/" + ConsumerUpdated, StreamTimetable + "/" + ConsumerDue},
 			Serves: []string{"ask.planner.>"},
 			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", "timetable.>", "ask.>"},
 			admin:  true,
@@ -48,10 +48,28 @@ func Targets() []Target {
 		worker(candorv1.Channel_CHANNEL_SMS, "sends text messages"),
 		worker(candorv1.Channel_CHANNEL_EMAIL, "sends e-mail"),
 		{
+			Name: "calls", Does: "owns the call queue and hands dialers the right person at the right time",
+			Reads: []string{
+				StreamBreach, StreamRoster, StreamJournal, StreamReceipts, StreamCalls, BucketTokens, BucketSuppressions, BucketCallOwner,
+			},
+			Takes:  takes(candorv1.Channel_CHANNEL_CALL),
+			Serves: []string{CallMethod(">"), "$SRV.>"},
+			Writes: []string{
+				CallEvents("*"), CallRequested("*"), JournalPrefix(candorv1.Channel_CHANNEL_CALL) + ">",
+				bucket(BucketSuppressions), bucket(BucketCallOwner), Ask("api", "find"),
+			},
+		},
+		{
 			Name: "ledger", Does: "knows where every notice stands",
-			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts},
+			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamCalls},
 			Serves: []string{"ask.ledger.>"},
 			Writes: []string{},
+		},
+		{
+			Name: "frontdoor", Does: "faces the internet: takes what providers and customers say, and nothing else",
+			Reads:  []string{StreamBreach, StreamReceipts, StreamCalls, BucketSuppressions, BucketReplies},
+			Serves: []string{},
+			Writes: []string{"receipt.>", "call.request.*", bucket(BucketSuppressions), bucket(BucketReplies), Ask("api", "find")},
 		},
 		{Name: "sandbox", Does: "plays the providers: sends nothing, shows every inbox; only when named"},
 		{
@@ -63,27 +81,41 @@ func Targets() []Target {
 
 func worker(ch candorv1.Channel, does string) Target {
 	name := ChannelToken(ch)
-	t := Target{
+	return Target{
 		Name: name, Does: does,
-		Reads:  []string{StreamBreach, StreamRoster, StreamJournal, BucketSuppressions, BucketLimits},
+		Reads:  []string{StreamBreach, StreamRoster, StreamJournal, StreamReceipts, BucketSuppressions, BucketLimits},
+		Takes:  takes(ch),
 		Serves: []string{"ask." + name + ".>"},
 		Writes: []string{"later." + name + ".>", JournalPrefix(ch) + ">", bucket(BucketLimits), Ask("nats", "space")},
 	}
-	for _, lane := range Lanes {
-		t.Takes = append(t.Takes, StreamOrders+"/"+OrderConsumer(ch, lane))
-	}
-	return t
 }
 
-// Declarer is the NATS user of a machine that may do one thing: declare. It is no target.
-const Declarer = "declarer"
+// takes are the orders of a channel.
+func takes(ch candorv1.Channel) (consumers []string) {
+	for _, lane := range Lanes {
+		consumers = append(consumers, StreamOrders+"/"+OrderConsumer(ch, lane))
+	}
+	return consumers
+}
+
+// The NATS users of machines that are no target and may do one thing: declare, or work the call queue.
+const (
+	Declarer = "declarer"
+	Dialer   = "dialer"
+)
+
+// Guests lists them.
+func Guests() []string { return []string{Declarer, Dialer} }
 
 // Permissions returns what the NATS user of a target may publish and subscribe to; its replies arrive under
 // _INBOX.<target>, so that nobody reads another's answers. The target nats needs none: it is the server.
 func Permissions(target string) (publish, subscribe []string) {
 	subscribe = []string{"_INBOX." + target + ".>"}
-	if target == Declarer {
+	switch target {
+	case Declarer:
 		return []string{Declare}, subscribe
+	case Dialer:
+		return []string{CallMethod(">")}, subscribe
 	}
 	i := slices.IndexFunc(Targets(), func(t Target) bool { return t.Name == target })
 	if i < 0 {

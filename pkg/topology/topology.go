@@ -31,6 +31,8 @@ const (
 	BucketTokens       = "TOKENS"
 	BucketSuppressions = "SUPPRESSIONS"
 	BucketLimits       = "LIMITS"
+	BucketReplies      = "REPLIES"
+	BucketCallOwner    = "CALLOWNER"
 )
 
 // Lanes of a channel: follow-ups never stand before a first notice.
@@ -58,6 +60,7 @@ const (
 	ConsumerResumed  = "planner-resumed"
 	ConsumerAborted  = "planner-aborted"
 	ConsumerDue      = "planner-due"
+	ConsumerUpdated  = "planner-updated"
 )
 
 const (
@@ -87,7 +90,7 @@ func streams() []bus.StreamSpec {
 		},
 		{
 			Name: StreamReceipts, Subjects: []string{"receipt.*.*.*.*"}, Kept: true,
-			Description: "what providers say afterwards, batched",
+			Description: "what providers say afterwards, batched; folded together with the journals",
 		},
 		{
 			Name: StreamCalls, Subjects: []string{"call.>"}, Kept: true,
@@ -104,13 +107,15 @@ func buckets() []bus.BucketSpec {
 	return []bus.BucketSpec{
 		{Name: BucketTokens, Description: "access tokens, hashed"},
 		{Name: BucketSuppressions, Description: "opt-outs by keyed hash"},
+		{Name: BucketReplies, Description: "replies of customers that were answered, by hash of the provider's message id; for a month", TTL: 30 * 24 * time.Hour},
+		{Name: BucketCallOwner, Description: "which process answers for the call queue, renewed every second; lost at a restart, after which one asks for it anew", Memory: true},
 		{Name: BucketLimits, Description: "next free instant per sender; lost at a restart, which costs a short burst", Memory: true},
 	}
 }
 
-// queueChannels have orders; calls are leased by dialers instead.
+// queueChannels have orders. Those for calls are turned into tasks, which dialers lease.
 func queueChannels() []candorv1.Channel {
-	return []candorv1.Channel{candorv1.Channel_CHANNEL_SMS, candorv1.Channel_CHANNEL_EMAIL}
+	return []candorv1.Channel{candorv1.Channel_CHANNEL_SMS, candorv1.Channel_CHANNEL_EMAIL, candorv1.Channel_CHANNEL_CALL}
 }
 
 func consumers() []bus.ConsumerSpec {
@@ -118,6 +123,7 @@ func consumers() []bus.ConsumerSpec {
 		{Stream: StreamBreach, Name: ConsumerDeclared, Filter: BreachFact(FactDeclared, "*")},
 		{Stream: StreamBreach, Name: ConsumerResumed, Filter: BreachFact(FactResumed, "*")},
 		{Stream: StreamBreach, Name: ConsumerAborted, Filter: BreachFact(FactAborted, "*")},
+		{Stream: StreamBreach, Name: ConsumerUpdated, Filter: BreachFact(FactUpdated, "*")},
 		{Stream: StreamTimetable, Name: ConsumerDue, Filter: Due("*", "*")},
 	}
 	for _, ch := range queueChannels() {

@@ -170,6 +170,9 @@ func TestSubjectsAreReadAsTheyAreWritten(t *testing.T) {
 		if inc, ok := topology.ParseBreach(topology.Breach(k.Incident)); !ok || inc != k.Incident {
 			t.Errorf("breach %s, %v", inc, ok)
 		}
+		if inc, ok := topology.ParseCallEvents(topology.CallEvents(k.Incident)); !ok || inc != k.Incident {
+			t.Errorf("call events %s, %v", inc, ok)
+		}
 		if fact, inc, ok := topology.ParseBreachFact(topology.BreachFact(topology.FactDeclared, k.Incident)); !ok || inc != k.Incident || fact != topology.FactDeclared {
 			t.Errorf("fact %s %s, %v", fact, inc, ok)
 		}
@@ -186,6 +189,9 @@ func FuzzParseSubjects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if k, ok := topology.ParseJournal(s); ok && topology.Journal(k.Channel, k.Incident, k.Wave, k.Page) != s {
 			t.Errorf("ParseJournal(%q) = %+v", s, k)
+		}
+		if i, ok := topology.ParseCallEvents(s); ok && topology.CallEvents(i) != s {
+			t.Errorf("ParseCallEvents(%q) = %s", s, i)
 		}
 		if k, ok := topology.ParseReceipt(s); ok && topology.Receipt(k.Channel, k.Incident, k.Wave, k.Page) != s {
 			t.Errorf("ParseReceipt(%q) = %+v", s, k)
@@ -214,7 +220,7 @@ type world struct{ users map[string]*bus.Bus }
 func newWorld(t *testing.T) world {
 	t.Helper()
 	dir := t.TempDir()
-	names := []string{topology.Declarer}
+	names := topology.Guests()
 	for _, target := range topology.Targets() {
 		names = append(names, target.Name)
 	}
@@ -295,6 +301,7 @@ func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 		{"sms reads journals", "sms", read(topology.StreamJournal), true},
 		{"sms reads incidents", "sms", read(topology.StreamBreach), true},
 		{"sms reads no tokens", "sms", read("KV_TOKENS"), false},
+		{"planner orders calls", "planner", appendTo(topology.StreamOrders, topology.Order(candorv1.Channel_CHANNEL_CALL, topology.LaneFirst, "inc", "w0", 1)), true},
 		{"planner orders", "planner", appendTo(topology.StreamOrders, topology.Order(sms, topology.LaneFirst, "inc", "w0", 1)), true},
 		{"sms works off its lane", "sms", consume("sms-first"), true},
 		{"email works off no other lane", "email", consume("sms-first"), false},
@@ -303,6 +310,18 @@ func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 		{"ledger reads receipts", "ledger", read(topology.StreamReceipts), true},
 		{"ledger knows the time", "ledger", now, true},
 		{"sandbox reads no pages", "sandbox", read(topology.StreamRoster), false},
+		{"calls takes orders", "calls", consume("call-first"), true},
+		{"calls takes no others", "calls", consume("sms-first"), false},
+		{"calls writes its events", "calls", appendTo(topology.StreamCalls, topology.CallEvents("inc")), true},
+		{"calls writes its journals", "calls", appendTo(topology.StreamJournal, topology.Journal(candorv1.Channel_CHANNEL_CALL, "inc", "w0", 1)), true},
+		{"calls writes no others", "calls", appendTo(topology.StreamJournal, topology.Journal(sms, "inc", "w0", 2)), false},
+		{"calls knows tokens", "calls", read("KV_TOKENS"), true},
+		{"a dialer reads no events", topology.Dialer, read(topology.StreamCalls), false},
+		{"a dialer writes no events", topology.Dialer, appendTo(topology.StreamCalls, topology.CallEvents("inc")), false},
+		{"a dialer asks nobody else", topology.Dialer, func(ctx context.Context, b *bus.Bus) error {
+			_, err := b.Request(ctx, topology.Ask("planner", "seal"), nil, nil)
+			return err
+		}, false},
 		{"a declarer reads nothing", topology.Declarer, read(topology.StreamBreach), false},
 		{"api sets up the broker", "api", func(ctx context.Context, b *bus.Bus) error { return topology.Apply(ctx, b, topology.Options{}) }, true},
 	} {
@@ -337,6 +356,33 @@ func TestADeclarerMayDeclare(t *testing.T) {
 			continue // not served yet
 		}
 		if err != nil || string(reply.Data) != "drafted" {
+			t.Errorf("Request = %s, %v", reply.Data, err)
+		}
+		break
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADialerMayUseTheCallServiceAndCallsMayOfferIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- w.users["calls"].ServeService(ctx, bus.Service{Name: topology.CallService, Version: "1.0.0", Queue: "calls", InHand: 1},
+			[]bus.Endpoint{{Name: "claim", Subject: topology.CallMethod("claim"), Handle: func(context.Context, bus.Request) (bus.Reply, error) {
+				return bus.Reply{Data: []byte("nobody")}, nil
+			}}})
+	}()
+	for {
+		reply, err := w.users[topology.Dialer].Request(ctx, topology.CallMethod("claim"), nil, nil)
+		if errors.Is(err, bus.ErrUnavailable) {
+			continue // not served yet
+		}
+		if err != nil || string(reply.Data) != "nobody" {
 			t.Errorf("Request = %s, %v", reply.Data, err)
 		}
 		break

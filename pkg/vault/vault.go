@@ -7,6 +7,7 @@
 //
 //	kek.keyset                     the key-encryption key, a Tink keyset in the clear, mode 0600
 //	installation.key               the installation's own secret, wrapped
+//	door.key                       what the front door needs and no more, in the clear, mode 0600
 //	incidents/<incident>.key       an incident's secret, wrapped
 //	incidents/<incident>.shredded  its tombstone: no key of this name is ever made again
 //
@@ -65,11 +66,10 @@ type KEK interface {
 
 // Vault hands out the keys of an installation and its incidents; it is safe for use by many goroutines.
 type Vault struct {
-	dir            string
-	kek            KEK
-	log            zerolog.Logger
-	idKey          []byte
-	suppressionKey []byte
+	dir  string
+	kek  KEK
+	log  zerolog.Logger
+	door Door
 
 	mu    sync.RWMutex
 	cache map[string]*Keys
@@ -105,7 +105,15 @@ func InitWith(dir string, kek KEK) error {
 	if err := keyfile.Create(filepath.Join(dir, installationFile), wrapped); err != nil {
 		return fmt.Errorf("write installation key: %w", err)
 	}
-	return nil
+	secret, err := unwrap(kek, wrapped, installationFile)
+	if err != nil {
+		return err
+	}
+	door, err := newDoor(secret)
+	if err != nil {
+		return err
+	}
+	return door.keep(dir)
 }
 
 func refuseUsed(dir string) error {
@@ -143,11 +151,11 @@ func OpenWith(dir string, kek KEK, log zerolog.Logger) (*Vault, error) {
 		return nil, fmt.Errorf("%s does not fit the key-encryption key: %w", filepath.Join(dir, installationFile), err)
 	}
 	v := &Vault{dir: dir, kek: kek, log: log, cache: map[string]*Keys{}}
-	if v.idKey, err = derive(secret, "notice ids"); err != nil {
+	if v.door, err = newDoor(secret); err != nil {
 		return nil, err
 	}
-	if v.suppressionKey, err = derive(secret, "suppressions"); err != nil {
-		return nil, err
+	if err := v.door.keep(dir); err != nil {
+		log.Warn().Err(err).Msg("the front door's key cannot be written: the target frontdoor cannot run as a process of its own")
 	}
 	return v, v.finishShreds()
 }
@@ -177,10 +185,13 @@ func (v *Vault) finishShreds() error {
 }
 
 // IDKey returns the key that authenticates the opaque ids of notices.
-func (v *Vault) IDKey() []byte { return v.idKey }
+func (v *Vault) IDKey() []byte { return v.door.ids }
 
 // SuppressionKey returns the key under which opt-outs are hashed.
-func (v *Vault) SuppressionKey() []byte { return v.suppressionKey }
+func (v *Vault) SuppressionKey() []byte { return v.door.suppressions }
+
+// Door returns the keys of the front door.
+func (v *Vault) Door() *Door { return &v.door }
 
 // Create makes the incident's key unless there is one; it answers ErrShredded where there was one.
 func (v *Vault) Create(incident string) error {

@@ -1,7 +1,7 @@
 // Package api is the service behind the command line: it owns incidents, rosters, approvals and tokens, and asks the others
 // what they know.
 //
-// In:  gRPC and JSON over HTTP (candor/v1), PUT of rosters, breach.declare   Out: BREACH, ROSTER, breach.<fact>.*, ask.>
+// In:  gRPC and JSON over HTTP (candor/v1), PUT of rosters, breach.declare, ask.api.find, call.request.*   Out: BREACH, ROSTER, breach.<fact>.*, ask.>
 // Crash: what was answered is on disk. A decision that nobody was told of is told at the next start, an upload that did not
 // come to its end is cleared away by the next one, and an abort is gone on with by aborting again.
 package api
@@ -21,21 +21,26 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"candor/pkg/bus"
+	"candor/pkg/finder"
 	"candor/pkg/incident"
+	"candor/pkg/notice"
 	"candor/pkg/pagestore"
 	"candor/pkg/rpc/candorv1connect"
+	"candor/pkg/suppression"
 	"candor/pkg/token"
 	"candor/pkg/vault"
 )
 
 // Deps is what the api works with.
 type Deps struct {
-	Bus     *bus.Bus
-	Vault   *vault.Vault
-	Tokens  *token.Store
-	Metrics prometheus.Registerer
-	Now     func() time.Time
-	Log     zerolog.Logger
+	Bus    *bus.Bus
+	Vault  *vault.Vault
+	Tokens *token.Store
+	// Suppressions is the list of opt-outs; somebody else runs it.
+	Suppressions *suppression.Set
+	Metrics      prometheus.Registerer
+	Now          func() time.Time
+	Log          zerolog.Logger
 }
 
 // API is the service.
@@ -44,11 +49,15 @@ type API struct {
 	cfg       Config
 	events    *incident.Log
 	pages     *pagestore.Store
+	finder    *finder.Finder
+	texts     *notice.Library
 	store     store
+	asked     asked
 	metrics   *metrics
 	validator protovalidate.Validator
 
 	stopping chan struct{} // closed when Run's context ends
+	declared chan string   // incidents whose customers are to be indexed
 
 	mu        sync.Mutex
 	uploading map[string]bool // incidents whose roster is being uploaded to this process; guarded by mu
@@ -69,16 +78,22 @@ func New(cfg Config, d Deps) (*API, error) {
 	}
 	pages := pagestore.New(d.Bus, d.Vault)
 	return &API{
-		Deps: d, cfg: cfg, events: incident.NewLog(d.Bus, d.Now), pages: pages, store: store{d.Bus, pages}, metrics: m, validator: v, stopping: make(chan struct{}), uploading: map[string]bool{},
+		Deps: d, cfg: cfg, events: incident.NewLog(d.Bus, d.Now), pages: pages, store: store{d.Bus, pages}, metrics: m, validator: v,
+		finder: finder.New(pages, d.Vault), texts: notice.NewLibrary(), asked: asked{places: map[askedPlace]struct{}{}},
+		stopping: make(chan struct{}), declared: make(chan string, warmingsAhead), uploading: map[string]bool{},
 	}, nil
 }
 
-// Run takes declarations from NATS and tells others of decisions that a crash kept from them, until ctx ends.
+// Run takes declarations and the front door's questions from NATS, tells others of decisions that a crash kept from them, and
+// indexes the customers of declared incidents, until ctx ends.
 func (a *API) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { close(a.stopping) })()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.serveDeclare(ctx) })
+	g.Go(func() error { return a.servePlaces(ctx) })
+	g.Go(func() error { return a.followAsked(ctx) })
 	g.Go(func() error { return a.republish(ctx) })
+	g.Go(func() error { return a.warm(ctx) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("api: %w", err)
 	}
@@ -98,8 +113,11 @@ func (a *API) Handler() http.Handler {
 	opts := []connect.HandlerOption{connect.WithInterceptors(gate{a}), connect.WithReadMaxBytes(4 << 20)}
 	mux.Handle(candorv1connect.NewIncidentServiceHandler(incidentService{a}, opts...))
 	mux.Handle(candorv1connect.NewLedgerServiceHandler(ledgerService{a}, opts...))
+	mux.Handle(candorv1connect.NewSuppressionServiceHandler(suppressionService{a}, opts...))
+	mux.Handle(candorv1connect.NewCallQueueServiceHandler(callQueueService{a}, opts...))
 	mux.Handle(candorv1connect.NewTokenServiceHandler(tokenService{a}, opts...))
 	mux.HandleFunc("PUT "+RosterPrefix+"{incident}/roster", a.uploadRoster)
+	mux.HandleFunc("GET /openapi.yaml", serveOpenAPI)
 	return mux
 }
 

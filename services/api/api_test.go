@@ -28,6 +28,7 @@ import (
 	"candor/pkg/bustest"
 	"candor/pkg/playbook"
 	"candor/pkg/rpc/candorv1connect"
+	"candor/pkg/suppression"
 	"candor/pkg/token"
 	"candor/pkg/topology"
 	"candor/pkg/vault"
@@ -46,6 +47,7 @@ type house struct {
 	bus    *bus.Bus
 	vault  *vault.Vault
 	tokens *token.Store
+	stops  *suppression.Set
 	api    *api.API
 	url    string
 	client *http.Client
@@ -68,6 +70,12 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func (l *lockedBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
 }
 
 func newHouse(t testing.TB) *house {
@@ -95,6 +103,11 @@ func newHouseWith(t testing.TB, sync bool) *house {
 	if h.tokens, err = token.NewStore(kv, "", func() time.Time { return noon }); err != nil {
 		t.Fatal(err)
 	}
+	stops, err := h.bus.KV(t.Context(), topology.BucketSuppressions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.stops = suppression.New(stops, h.vault.SuppressionKey())
 	h.open()
 	h.start()
 	return h
@@ -107,7 +120,7 @@ func (h *house) open() {
 	cfg.WatchEvery = 10 * time.Millisecond
 	var err error
 	h.api, err = api.New(cfg, api.Deps{
-		Bus: h.bus, Vault: h.vault, Tokens: h.tokens, Metrics: prometheus.NewRegistry(),
+		Bus: h.bus, Vault: h.vault, Tokens: h.tokens, Suppressions: h.stops, Metrics: prometheus.NewRegistry(),
 		Now: func() time.Time { return noon }, Log: zerolog.New(h.log),
 	})
 	if err != nil {
@@ -151,6 +164,7 @@ func (h *house) token(name string, roles ...token.Role) string {
 type caller struct {
 	incidents candorv1connect.IncidentServiceClient
 	ledger    candorv1connect.LedgerServiceClient
+	stops     candorv1connect.SuppressionServiceClient
 	tokens    candorv1connect.TokenServiceClient
 	bearer    string
 }
@@ -160,6 +174,7 @@ func (h *house) as(bearer string, opts ...connect.ClientOption) caller {
 	return caller{
 		incidents: candorv1connect.NewIncidentServiceClient(h.client, h.url, opts...),
 		ledger:    candorv1connect.NewLedgerServiceClient(h.client, h.url, opts...),
+		stops:     candorv1connect.NewSuppressionServiceClient(h.client, h.url, opts...),
 		tokens:    candorv1connect.NewTokenServiceClient(h.client, h.url, opts...),
 		bearer:    bearer,
 	}

@@ -41,8 +41,28 @@ func actionOf(procedure string) (token.Action, bool) {
 		candorv1connect.LedgerServiceWatchStatusProcedure,
 		candorv1connect.LedgerServiceListNoticesProcedure,
 		candorv1connect.LedgerServiceExportNoticesProcedure,
+		candorv1connect.LedgerServiceListUnreachedProcedure,
 		candorv1connect.LedgerServiceListDeadLettersProcedure:
 		return token.View, true
+	case candorv1connect.IncidentServiceResendProcedure:
+		return token.Resend, true
+	case candorv1connect.LedgerServiceFindProcedure:
+		return token.Find, true
+	case candorv1connect.SuppressionServiceAddSuppressionsProcedure,
+		candorv1connect.SuppressionServiceRemoveSuppressionsProcedure,
+		candorv1connect.SuppressionServiceExportSuppressionsProcedure,
+		candorv1connect.SuppressionServiceImportSuppressionsProcedure:
+		return token.Suppress, true
+	case candorv1connect.CallQueueServiceClaimProcedure,
+		candorv1connect.CallQueueServiceRenewProcedure,
+		candorv1connect.CallQueueServiceReleaseProcedure,
+		candorv1connect.CallQueueServiceCompleteProcedure:
+		return token.Call, true
+	case candorv1connect.CallQueueServiceAddProcedure,
+		candorv1connect.CallQueueServiceExplainProcedure,
+		candorv1connect.CallQueueServiceGetScriptProcedure,
+		candorv1connect.CallQueueServiceGetQueueProcedure:
+		return token.Queue, true
 	case candorv1connect.LedgerServiceSettleUncertainProcedure:
 		return token.Settle, true
 	case candorv1connect.LedgerServiceReplayDeadLettersProcedure:

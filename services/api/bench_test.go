@@ -3,9 +3,13 @@ package api_test
 import (
 	"bytes"
 	"testing"
+	"time"
+
+	"connectrpc.com/connect"
 
 	"candor/pkg/roster"
 	"candor/pkg/token"
+	candorv1 "candor/proto/candor/v1"
 )
 
 // BenchmarkUpload puts a roster on the disk, with an fsync before every acknowledgement; BenchmarkImport is what of that
@@ -48,6 +52,26 @@ func BenchmarkApprove(b *testing.B) {
 		b.StartTimer()
 		if _, err := h.approve(erin, id, hash); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFind is a question about one of 280,000 customers, over the wire: their page, and both of its journals and receipts
+// as 300 text messages and 300 e-mails of it leave them.
+func BenchmarkFind(b *testing.B) {
+	h := newHouseWith(b, true)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	_, page := h.told(dana, erin, "bench", 280_000)
+	for _, ch := range []candorv1.Channel{sms, email} {
+		h.journal("bench", "w0", "w0", "en", ch, page, 1000)
+		for i := range uint32(100) {
+			h.receipt("bench", "w0", ch, page, 11*time.Hour, candorv1.Result_RESULT_DELIVERED, 3*i, 3)
+		}
+	}
+	for b.Loop() {
+		resp, err := dana.ledger.Find(b.Context(), connect.NewRequest(&candorv1.FindRequest{Query: "canary0@example.com"}))
+		if err != nil || len(resp.Msg.GetCustomers()) != 1 || len(resp.Msg.GetCustomers()[0].GetNotices()) != 2 {
+			b.Fatal(resp, err)
 		}
 	}
 }

@@ -69,6 +69,14 @@ func (a *API) asConnect(procedure string, err error) error {
 	return connect.NewError(connect.CodeInternal, fmt.Errorf("%w: the log of the api says more", err))
 }
 
+// asReply is asConnect for whoever asked over NATS.
+func (a *API) asReply(subject string, err error) error {
+	err = a.asConnect(subject, err)
+	var c *connect.Error
+	errors.As(err, &c)
+	return bus.Errorf(busCode(err), "%s", c.Message())
+}
+
 // busCode is asConnect's code in the words of a reply over NATS.
 func busCode(err error) bus.Code {
 	code := connect.CodeOf(err)

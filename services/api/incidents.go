@@ -96,12 +96,26 @@ func (a *API) getRoster(ctx context.Context, q *candorv1.GetRosterRequest) (*can
 
 // listIncidents reads what is true now, and leaves the plans out: one incident's plan is asked for by its id.
 func (a *API) listIncidents(ctx context.Context, _ *candorv1.ListIncidentsRequest) (*candorv1.ListIncidentsResponse, error) {
+	incs, err := a.loadAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp := &candorv1.ListIncidentsResponse{Incidents: make([]*candorv1.Incident, len(incs))}
+	for i, inc := range incs {
+		resp.Incidents[i] = inc.Proto()
+		resp.Incidents[i].Plan = nil
+	}
+	return resp, nil
+}
+
+// loadAll reads every incident, ordered by id.
+func (a *API) loadAll(ctx context.Context) ([]*incident.Incident, error) {
 	subjects, err := a.Bus.CountSubjects(ctx, topology.StreamBreach, topology.Breach("*"))
 	if err != nil {
 		return nil, fmt.Errorf("list incidents: %w", err)
 	}
 	ids := slices.Sorted(maps.Keys(subjects))
-	resp := &candorv1.ListIncidentsResponse{Incidents: make([]*candorv1.Incident, len(ids))}
+	incs := make([]*incident.Incident, len(ids))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loadsAtOnce)
 	for i, subject := range ids {
@@ -111,28 +125,31 @@ func (a *API) listIncidents(ctx context.Context, _ *candorv1.ListIncidentsReques
 			if err != nil {
 				return fmt.Errorf("read incident %s: %w", id, err)
 			}
-			p := inc.Proto()
-			p.Plan = nil
-			resp.Incidents[i] = p
+			incs[i] = inc
 			return nil
 		})
 	}
-	return resp, g.Wait()
+	return incs, g.Wait()
 }
 
-// approve makes a draft declared.
+// approve makes a draft declared, or lets an addition go out.
 //
-// A crash after the append leaves a declared incident of which nobody was told: the republisher tells them at the next start.
+// A crash after the append leaves a decision of which nobody was told: the republisher tells them at the next start.
 func (a *API) approve(ctx context.Context, q *candorv1.ApproveRequest) (*candorv1.ApproveResponse, error) {
 	hash, err := hex.DecodeString(q.GetPlanHash())
 	if err != nil {
 		return nil, refuse(connect.CodeInvalidArgument, "plan hash: %w", err)
 	}
-	who := caller(ctx)
+	who, fact := caller(ctx), ""
 	inc, err := a.change(ctx, q.GetIncident(), func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
 		if err := drafted(inc); err != nil {
 			return nil, err
 		}
+		if wave := additionOf(inc, hash); wave != "" {
+			fact = topology.FactUpdated
+			return a.approveAddition(ctx, inc, wave, who)
+		}
+		fact = topology.FactDeclared
 		same := bytes.Equal(hash, inc.PlanHash())
 		if inc.Declared() && same && inc.ApprovedBy == who.Person {
 			return nil, nil // asked again after a lost answer
@@ -150,7 +167,7 @@ func (a *API) approve(ctx context.Context, q *candorv1.ApproveRequest) (*candorv
 	if err != nil {
 		return nil, err
 	}
-	a.tell(ctx, topology.FactDeclared, inc)
+	a.tell(ctx, fact, inc)
 	return &candorv1.ApproveResponse{Incident: shown(inc)}, nil
 }
 
@@ -174,11 +191,14 @@ func approvable(inc *incident.Incident, who incident.Actor, sameHash bool) error
 	return nil
 }
 
-// reject voids a draft until it is changed.
+// reject voids a draft until it is changed, or an addition for ever.
 func (a *API) reject(ctx context.Context, q *candorv1.RejectRequest) (*candorv1.RejectResponse, error) {
 	inc, err := a.change(ctx, q.GetIncident(), func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
 		if err := drafted(inc); err != nil {
 			return nil, err
+		}
+		if wave := q.GetWave(); wave != "" {
+			return rejectAddition(inc, wave, q.GetReason())
 		}
 		switch inc.State {
 		case candorv1.IncidentState_INCIDENT_STATE_REJECTED:

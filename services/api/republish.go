@@ -23,6 +23,7 @@ func (a *API) republish(ctx context.Context) error {
 		if err := proto.Unmarshal(m.Data, e); err != nil {
 			return fmt.Errorf("event %d on %s is damaged: %w", m.Seq, m.Subject, err)
 		}
+		a.index(e)
 		fact := factOf(e)
 		if fact == "" {
 			return nil
@@ -73,6 +74,8 @@ func factOf(e *candorv1.BreachEvent) string {
 		return topology.FactPaused
 	case *candorv1.BreachEvent_Resumed:
 		return topology.FactResumed
+	case *candorv1.BreachEvent_AdditionApproved:
+		return topology.FactUpdated
 	case *candorv1.BreachEvent_Aborted:
 		return topology.FactAborted
 	}

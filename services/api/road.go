@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"mime"
 
 	"connectrpc.com/connect"
@@ -29,10 +28,7 @@ func (a *API) serveDeclare(ctx context.Context) error {
 		reply, err := a.declareFromNATS(ctx, r)
 		a.metrics.count(topology.Declare, err)
 		if err != nil {
-			err = a.asConnect(topology.Declare, err)
-			var c *connect.Error
-			errors.As(err, &c)
-			return bus.Reply{}, bus.Errorf(busCode(err), "%s", c.Message())
+			return bus.Reply{}, a.asReply(topology.Declare, err)
 		}
 		return reply, nil
 	})

@@ -8,11 +8,12 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// The three services of the contract. Their methods are named as the contract names them, and do nothing else.
+// The services of the contract. Their methods are named as the contract names them, and do nothing else.
 type (
-	incidentService struct{ api *API }
-	ledgerService   struct{ api *API }
-	tokenService    struct{ api *API }
+	incidentService    struct{ api *API }
+	ledgerService      struct{ api *API }
+	suppressionService struct{ api *API }
+	tokenService       struct{ api *API }
 )
 
 func (s incidentService) Declare(ctx context.Context, q *connect.Request[candorv1.DeclareRequest]) (*connect.Response[candorv1.DeclareResponse], error) {
@@ -97,4 +98,32 @@ func (s ledgerService) WatchStatus(ctx context.Context, q *connect.Request[cando
 
 func (s ledgerService) ExportNotices(ctx context.Context, q *connect.Request[candorv1.ExportNoticesRequest], out *connect.ServerStream[candorv1.ExportNoticesResponse]) error {
 	return s.api.exportNotices(ctx, q.Msg, out.Send)
+}
+
+func (s incidentService) Resend(ctx context.Context, q *connect.Request[candorv1.ResendRequest]) (*connect.Response[candorv1.ResendResponse], error) {
+	return answer(ctx, q, s.api.resend)
+}
+
+func (s ledgerService) Find(ctx context.Context, q *connect.Request[candorv1.FindRequest]) (*connect.Response[candorv1.FindResponse], error) {
+	return answer(ctx, q, s.api.find)
+}
+
+func (s ledgerService) ListUnreached(ctx context.Context, q *connect.Request[candorv1.ListUnreachedRequest], out *connect.ServerStream[candorv1.ListUnreachedResponse]) error {
+	return s.api.listUnreached(ctx, q.Msg, out.Send)
+}
+
+func (s suppressionService) AddSuppressions(ctx context.Context, q *connect.Request[candorv1.AddSuppressionsRequest]) (*connect.Response[candorv1.AddSuppressionsResponse], error) {
+	return answer(ctx, q, s.api.addSuppressions)
+}
+
+func (s suppressionService) RemoveSuppressions(ctx context.Context, q *connect.Request[candorv1.RemoveSuppressionsRequest]) (*connect.Response[candorv1.RemoveSuppressionsResponse], error) {
+	return answer(ctx, q, s.api.removeSuppressions)
+}
+
+func (s suppressionService) ExportSuppressions(ctx context.Context, _ *connect.Request[candorv1.ExportSuppressionsRequest], out *connect.ServerStream[candorv1.ExportSuppressionsResponse]) error {
+	return s.api.exportSuppressions(ctx, out.Send)
+}
+
+func (s suppressionService) ImportSuppressions(ctx context.Context, q *connect.Request[candorv1.ImportSuppressionsRequest]) (*connect.Response[candorv1.ImportSuppressionsResponse], error) {
+	return answer(ctx, q, s.api.importSuppressions)
 }

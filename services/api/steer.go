@@ -184,6 +184,7 @@ func (a *API) shred(ctx context.Context, q *candorv1.ShredRequest) (*candorv1.Sh
 	if err := a.Vault.Shred(inc.ID); err != nil {
 		return nil, err
 	}
+	a.finder.Forget(inc.ID)
 	resp := &candorv1.ShredResponse{}
 	if resp.PagesPurged, err = a.store.purgeAll(ctx, inc.ID); err != nil {
 		return nil, fmt.Errorf("the key of incident %s is destroyed, but sealed pages are left, shred it again: %w", inc.ID, err)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"candor/pkg/httpd"
 	"candor/pkg/token"
 	"candor/pkg/topology"
@@ -23,16 +21,17 @@ func (a *App) addAPI(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("first_admin: %w", err)
 	}
-	metrics := prometheus.NewRegistry()
-	service, err := api.New(a.cfg.API, api.Deps{
-		Bus: a.bus, Vault: a.vault, Tokens: tokens, Metrics: metrics, Now: a.now, Log: a.log,
+	settings := a.cfg.API
+	settings.Webhook = a.cfg.Frontdoor.SendGrid.PublicKey != ""
+	service, err := api.New(settings, api.Deps{
+		Bus: a.bus, Vault: a.vault, Tokens: tokens, Suppressions: a.suppressed, Metrics: a.metrics, Now: a.now, Log: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	cfg := a.cfg.HTTP
 	cfg.LargeBodies = map[string]int64{api.RosterPrefix: api.RosterMaxBytes}
-	server, err := httpd.New(cfg, service.Handler(), httpd.Ops{Registry: metrics, Ready: a.ready}, a.log)
+	server, err := httpd.New(cfg, service.Handler(), httpd.Ops{Registry: a.metrics, Ready: a.ready}, a.log)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"candor/pkg/bus"
@@ -29,6 +30,8 @@ import (
 	"candor/pkg/vault"
 	"candor/services/email"
 	"candor/services/email/sendgrid"
+	"candor/services/email/smtp"
+	"candor/services/frontdoor"
 	"candor/services/ledger"
 	"candor/services/planner"
 	"candor/services/sandbox"
@@ -54,11 +57,14 @@ type App struct {
 	group   *run.Group
 	closers []func(context.Context) error
 	ballast []byte
+	metrics *prometheus.Registry
 
 	server  *natsd.Server
 	bus     *bus.Bus
 	vault   *vault.Vault
+	door    *vault.Door
 	http    *httpd.Server
+	front   *frontdoor.Frontdoor
 	sandbox *sandbox.Sandbox
 	// booted is when this process got hold of the data folder; zero where the broker runs elsewhere.
 	booted time.Time
@@ -81,7 +87,7 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 	start := time.Now()
 	a := &App{
 		cfg: cfg, targets: targets, log: log, now: time.Now, mono: func() time.Duration { return time.Since(start) },
-		group: run.NewGroup(stopWithin, log),
+		group: run.NewGroup(stopWithin, log), metrics: prometheus.NewRegistry(),
 	}
 	defer func() {
 		if err != nil {
@@ -103,10 +109,8 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 		a.group.Add("nats", a.tellSpace())
 		return a, nil
 	}
-	if !slices.Equal(targets, []string{"ledger"}) { // which needs no key, and gets none
-		if err := a.openVault(); err != nil {
-			return nil, err
-		}
+	if err := a.openKeys(); err != nil {
+		return nil, err
 	}
 	if err := a.addShared(ctx); err != nil {
 		return nil, err
@@ -114,7 +118,7 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 	for _, t := range []struct {
 		name string
 		add  func(context.Context) error
-	}{{"ledger", a.addLedger}, {"planner", a.addPlanner}, {"sms", a.addSMS}, {"email", a.addEmail}, {"api", a.addAPI}} {
+	}{{"frontdoor", a.addFrontdoor}, {"ledger", a.addLedger}, {"planner", a.addPlanner}, {"sms", a.addSMS}, {"email", a.addEmail}, {"calls", a.addCalls}, {"api", a.addAPI}} {
 		if a.has(t.name) {
 			if err := t.add(ctx); err != nil {
 				return nil, err
@@ -172,7 +176,7 @@ func (a *App) addSandbox() error {
 	a.group.Add("sandbox", s)
 	// Whoever names the sandbox and no other server means the sandbox.
 	if tw := &a.cfg.Providers.Twilio; tw.AccountSID == "" {
-		tw.BaseURL, tw.CallbackURL = s.URL(), s.URL()+"/callbacks"
+		tw.BaseURL = s.URL()
 		tw.AccountSID, tw.Secret = a.cfg.Sandbox.Twilio.AccountSID, a.cfg.Sandbox.Twilio.AuthToken
 	}
 	if sg := &a.cfg.Providers.SendGrid; sg.APIKey == "" {
@@ -181,10 +185,21 @@ func (a *App) addSandbox() error {
 	return nil
 }
 
-func (a *App) openVault() error {
-	v, err := vault.Open(a.cfg.Keys, a.log)
-	a.vault = v
-	return err
+// openKeys opens what the targets need, and no more: the ledger gets no key, and a front door by itself none that opens a
+// page.
+func (a *App) openKeys() (err error) {
+	switch {
+	case slices.Equal(a.targets, []string{"ledger"}):
+		return nil
+	case slices.Equal(a.targets, []string{"frontdoor"}):
+		a.door, err = vault.OpenDoor(a.cfg.Keys)
+		return err
+	}
+	if a.vault, err = vault.Open(a.cfg.Keys, a.log); err != nil {
+		return err
+	}
+	a.door = a.vault.Door()
+	return nil
 }
 
 // connect opens the broker, inside this process or elsewhere.
@@ -263,10 +278,20 @@ func (a *App) addShared(ctx context.Context) error {
 	committer := bus.NewCommitter(a.bus, topology.StreamJournal, bus.CommitterOptions{})
 	a.group.Add("journal", committer)
 	a.journal = journal.New(a.bus, committer, a.now)
-	a.pages = pagestore.New(a.bus, a.vault)
+	if a.vault != nil {
+		a.pages = pagestore.New(a.bus, a.vault)
+	}
 	a.texts = notice.NewLibrary()
 	if a.server != nil && a.cfg.NATS.Listen != "" {
 		a.group.Add("space", a.tellSpace())
+	}
+	if a.door != nil {
+		kv, err := a.bus.KV(ctx, topology.BucketSuppressions)
+		if err != nil {
+			return fmt.Errorf("suppressions: %w", err)
+		}
+		a.suppressed = suppression.New(kv, a.door.SuppressionKey())
+		a.group.Add("suppressions", a.suppressed)
 	}
 	if !a.has("sms") && !a.has("email") {
 		return nil
@@ -275,12 +300,6 @@ func (a *App) addShared(ctx context.Context) error {
 		a.group.Add("space", a.followSpace(&a.spaceLow))
 	}
 	a.ballast = make([]byte, ballastBytes)
-	kv, err := a.bus.KV(ctx, topology.BucketSuppressions)
-	if err != nil {
-		return fmt.Errorf("suppressions: %w", err)
-	}
-	a.suppressed = suppression.New(kv, a.vault.SuppressionKey())
-	a.group.Add("suppressions", a.suppressed)
 	limits, err := a.bus.KV(ctx, topology.BucketLimits)
 	if err != nil {
 		return fmt.Errorf("limits: %w", err)
@@ -299,12 +318,15 @@ func (a *App) addLedger(context.Context) error {
 }
 
 func (a *App) addPlanner(context.Context) error {
-	a.group.Add("planner", planner.New(a.bus, a.pages, a.texts, a.now, a.log))
+	a.group.Add("planner", planner.New(a.cfg.Planner, a.bus, a.pages, a.texts, a.now, a.log))
 	return nil
 }
 
 func (a *App) addSMS(context.Context) error {
 	cfg, tw := a.cfg.SMS, a.cfg.Providers.Twilio
+	if tw.CallbackURL == "" {
+		tw.CallbackURL = a.callbackURL()
+	}
 	tw.HTTP.MaxInFlight, tw.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
 	p, err := twilio.New(tw, a.now)
 	if err != nil {
@@ -315,14 +337,27 @@ func (a *App) addSMS(context.Context) error {
 }
 
 func (a *App) addEmail(context.Context) error {
-	cfg, sg := a.cfg.Email, a.cfg.Providers.SendGrid
-	sg.HTTP.MaxInFlight, sg.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
-	p, err := sendgrid.New(sg, a.now)
-	if err != nil {
-		return err
+	cfg, sg, relay := a.cfg.Email, a.cfg.Providers.SendGrid, a.cfg.Providers.SMTP
+	var routes []email.Route
+	if sg.APIKey != "" || relay.Host == "" {
+		sg.HTTP.MaxInFlight, sg.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
+		p, err := sendgrid.New(sg, a.now)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
+		routes = append(routes, email.Route{Name: "sendgrid", Provider: p})
 	}
-	a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
-	return a.addWorker("email", cfg.Config, email.New(cfg, p, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.now))
+	if relay.Host != "" {
+		relay.RequestTimeout = cfg.RequestTimeout
+		p, err := smtp.New(relay, a.now)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
+		routes = append(routes, email.Route{Name: "smtp", Provider: p})
+	}
+	return a.addWorker("email", cfg.Config, email.New(cfg, routes, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.now, a.log))
 }
 
 func (a *App) addWorker(name string, cfg dispatch.Config, c dispatch.Courier) error {

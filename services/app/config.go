@@ -15,9 +15,13 @@ import (
 	"candor/pkg/httpd"
 	"candor/pkg/topology"
 	"candor/services/api"
+	"candor/services/calls"
 	"candor/services/email"
 	"candor/services/email/sendgrid"
+	"candor/services/email/smtp"
+	"candor/services/frontdoor"
 	"candor/services/ledger"
+	"candor/services/planner"
 	"candor/services/sandbox"
 	"candor/services/sms"
 	"candor/services/sms/twilio"
@@ -29,15 +33,18 @@ type Config struct {
 	Data string `yaml:"data"`
 	Keys string `yaml:"keys"`
 	// FirstAdmin stands for the first admin's token, as candor init wrote it.
-	FirstAdmin string         `yaml:"first_admin"`
-	NATS       NATS           `yaml:"nats"`
-	HTTP       httpd.Config   `yaml:"http"`
-	API        api.Config     `yaml:"api"`
-	Ledger     ledger.Config  `yaml:"ledger"`
-	SMS        sms.Config     `yaml:"sms"`
-	Email      email.Config   `yaml:"email"`
-	Providers  Providers      `yaml:"providers"`
-	Sandbox    sandbox.Config `yaml:"sandbox"`
+	FirstAdmin string           `yaml:"first_admin"`
+	NATS       NATS             `yaml:"nats"`
+	HTTP       httpd.Config     `yaml:"http"`
+	API        api.Config       `yaml:"api"`
+	Ledger     ledger.Config    `yaml:"ledger"`
+	Planner    planner.Config   `yaml:"planner"`
+	Frontdoor  frontdoor.Config `yaml:"frontdoor"`
+	Calls      calls.Config     `yaml:"calls"`
+	SMS        sms.Config       `yaml:"sms"`
+	Email      email.Config     `yaml:"email"`
+	Providers  Providers        `yaml:"providers"`
+	Sandbox    sandbox.Config   `yaml:"sandbox"`
 }
 
 // NATS says where the broker is.
@@ -54,14 +61,16 @@ type NATS struct {
 type Providers struct {
 	Twilio   twilio.Config   `yaml:"twilio"`
 	SendGrid sendgrid.Config `yaml:"sendgrid"`
+	// SMTP is used if it has a host.
+	SMTP smtp.Config `yaml:"smtp"`
 }
 
 // DefaultConfig returns the settings of one process on one machine, without any account.
 func DefaultConfig() Config {
 	c := Config{
 		Data: "candor-data", Keys: "candor-keys",
-		HTTP: httpd.DefaultConfig(), API: api.DefaultConfig(), Ledger: ledger.DefaultConfig(), SMS: sms.DefaultConfig(), Email: email.DefaultConfig(),
-		Providers: Providers{Twilio: twilio.DefaultConfig(), SendGrid: sendgrid.DefaultConfig()},
+		HTTP: httpd.DefaultConfig(), API: api.DefaultConfig(), Ledger: ledger.DefaultConfig(), Planner: planner.DefaultConfig(), Frontdoor: frontdoor.DefaultConfig(), Calls: calls.DefaultConfig(), SMS: sms.DefaultConfig(), Email: email.DefaultConfig(),
+		Providers: Providers{Twilio: twilio.DefaultConfig(), SendGrid: sendgrid.DefaultConfig(), SMTP: smtp.DefaultConfig()},
 		Sandbox:   sandbox.DefaultConfig(),
 	}
 	c.HTTP.Addr = "127.0.0.1:8420"
@@ -132,6 +141,12 @@ func (c Config) Validate(targets []string) error {
 	}
 	if has("sandbox") {
 		check("sandbox", c.Sandbox.Validate())
+	}
+	if has("calls") {
+		errs = append(errs, c.Calls.Validate())
+	}
+	if has("planner") {
+		check("planner", c.Planner.Validate())
 	}
 	if has("api") {
 		check("api", c.API.Validate())

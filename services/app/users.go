@@ -24,7 +24,7 @@ func publicFile(keys, user string) string { return filepath.Join(keys, usersDir,
 
 // natsUserNames are the users that the broker knows.
 func natsUserNames() []string {
-	names := []string{topology.Declarer}
+	names := topology.Guests()
 	for _, t := range topology.Targets() {
 		if publish, _ := topology.Permissions(t.Name); publish != nil {
 			names = append(names, t.Name)
@@ -56,8 +56,14 @@ func InitUsers(keys string) error {
 	return nil
 }
 
-// natsUsers reads the public keys; what each user may do comes from the topology.
+// natsUsers reads the public keys; what each user may do comes from the topology. Targets that came with a newer version
+// get their keys here.
 func natsUsers(keys string) ([]natsd.User, error) {
+	if _, err := os.Stat(filepath.Join(keys, usersDir)); err == nil {
+		if err := InitUsers(keys); err != nil {
+			return nil, err
+		}
+	}
 	var users []natsd.User
 	for _, name := range natsUserNames() {
 		public, err := os.ReadFile(publicFile(keys, name))

@@ -38,13 +38,19 @@ type ChaosVerdict struct {
 	// Faults are what the sandbox did to its clients, by channel and kind.
 	Faults map[string]map[string]uint64 `json:"faults"`
 	Seed   uint64                       `json:"seed"`
-	// OK is true if nobody was lost, nobody was told twice, and every uncertain text message was settled.
+	// Receipts are how the providers told what became of the messages, and how much of it was heard.
+	Receipts sandbox.ReceiptsTruth `json:"receipts"`
+	// OK is true if nobody was lost, nobody was told twice, every uncertain text message and every e-mail that was sent was
+	// settled, and Candor and the sandbox say the same of every notice.
 	OK  bool   `json:"ok"`
 	Dir string `json:"dir,omitempty"`
 }
 
 // chaosTimeout is that of a request to the sandbox; what a killed process leaves behind is asked for after it.
 const chaosTimeout = 2 * time.Second
+
+// lastWords is how long a run waits for the final words on messages once nothing else happens.
+const lastWords = time.Minute
 
 // Chaos plays an incident while processes are killed, and counts.
 func Chaos(ctx context.Context, cfg ChaosConfig) (_ *ChaosVerdict, err error) {
@@ -90,6 +96,9 @@ func (x *chaos) run(ctx context.Context) (*ChaosVerdict, error) {
 	}
 	sb := x.site.Sandbox()
 	defer sb.Close()
+	if err := sb.SetReceipts(ctx, chaosReceipts(x.cfg.Seed)); err != nil {
+		return nil, err
+	}
 	if x.cfg.Faults {
 		if err := sb.SetFaults(ctx, chaosFaults(x.cfg.Seed)); err != nil {
 			return nil, err
@@ -122,14 +131,7 @@ func (x *chaos) run(ctx context.Context) (*ChaosVerdict, error) {
 			return nil, err
 		}
 	}
-	last := time.Now()
-	if _, err := d.Await(ctx, story.Incident, func(st *candorv1.Status) bool {
-		if time.Since(last) > 5*time.Second {
-			last = time.Now()
-			x.say("told %d of %d people", st.GetPeople().GetTold(), st.GetPeople().GetOnFile())
-		}
-		return Resting(st)
-	}); err != nil {
+	if err := x.hear(ctx, d, sb, inc); err != nil {
 		return nil, err
 	}
 	seconds := time.Since(started).Seconds()
@@ -142,18 +144,49 @@ func (x *chaos) run(ctx context.Context) (*ChaosVerdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &ChaosVerdict{Verdict: *v, Kills: x.cfg.Kills, Suspends: x.cfg.Suspends, Seed: x.cfg.Seed, Faults: map[string]map[string]uint64{
+	out := &ChaosVerdict{Verdict: *v, Kills: x.cfg.Kills, Suspends: x.cfg.Suspends, Seed: x.cfg.Seed, Receipts: truth.Receipts, Faults: map[string]map[string]uint64{
 		"sms": truth.SMS.Faults, "email": truth.Email.Faults,
 	}}
-	out.OK = v.Lost == 0 && v.Duplicates == 0 && v.Notices["sms"]["uncertain"] == 0
+	out.OK = v.Lost == 0 && v.Duplicates == 0 && v.Disagree == 0 && truth.Receipts.ForgedTaken == 0 &&
+		v.Notices["sms"]["uncertain"] == 0 && v.UncertainSent["email"] == 0
 	return out, nil
+}
+
+// hear waits until everybody was told and everything was heard that can be. A text whose callbacks were lost while nobody
+// listened is asked about, which comes last; what is not known in the end is the verdict's.
+func (x *chaos) hear(ctx context.Context, d *Driver, sb *sandbox.Client, inc *candorv1.Incident) error {
+	last := time.Now()
+	if err := d.rest(ctx, Story{Incident: inc.GetId(), Seen: func(st *candorv1.Status) {
+		if time.Since(last) > 5*time.Second {
+			last = time.Now()
+			x.say("told %d of %d people", st.GetPeople().GetTold(), st.GetPeople().GetOnFile())
+		}
+	}}, inc, sb); err != nil {
+		return err
+	}
+	patient, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	_, err := d.Await(patient, inc.GetId(), func(st *candorv1.Status) bool {
+		accepted := uint64(0)
+		for _, w := range st.GetWaves() {
+			for _, c := range w.GetChannels() {
+				accepted += c.GetStates()["accepted"]
+			}
+		}
+		return accepted == 0 && Resting(inc.GetPlan(), st)
+	})
+	if ctx.Err() == nil && patient.Err() != nil {
+		x.say("not everything was heard within %s", lastWords)
+		return nil
+	}
+	return err
 }
 
 // start starts everything but the sandbox: one process, or three where workers are to be suspended.
 func (x *chaos) start(ctx context.Context) (err error) {
 	targets := "all"
 	if x.cfg.Suspends > 0 {
-		targets = "api,planner,ledger,email"
+		targets = "api,planner,ledger,email,frontdoor"
 	}
 	if x.main, err = x.site.Serve(targets); err != nil {
 		return err
@@ -221,4 +254,14 @@ func chaosFaults(seed uint64) sandbox.Faults {
 		RetryAfter: sandbox.Duration(time.Second), SlowFor: sandbox.Duration(300 * time.Millisecond),
 	}
 	return sandbox.Faults{Seed: seed, SMS: r, Email: r}
+}
+
+// chaosReceipts are what becomes of the messages: told twice, late, in any order and by liars, to a front door that is killed
+// with the rest.
+func chaosReceipts(seed uint64) sandbox.Receipts {
+	return sandbox.Receipts{
+		Enabled: true, Seed: seed, DelaySent: sandbox.Duration(50 * time.Millisecond), DelayFinal: sandbox.Duration(300 * time.Millisecond),
+		Flush: sandbox.Duration(200 * time.Millisecond), Duplicate: 0.2, Shuffle: 0.3, Forge: 0.05, Silent: 0.01,
+		Undelivered: map[int]float64{30005: 0.02, 30006: 0.02, 30007: 0.02}, Bounced: 0.03, Spam: 0.01, DeferredFirst: 0.02,
+	}
 }

@@ -3,6 +3,11 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -26,11 +31,13 @@ type Site struct {
 	Dir    string
 	API    string // host:port
 	NATS   string // host:port
+	Door   string // host:port, of the front door
 	Admin  config.Secret
 
 	cfg          app.Config
 	sandboxAddr  string
 	sandboxToken string
+	webhookKey   string // with which the sandbox signs events of e-mails
 	mu           sync.Mutex
 	children     []*Child
 }
@@ -56,6 +63,7 @@ sms:
   visibility_lag: 0s
   retry_first: 500ms
   retry_most: 2s
+  poll_after: 3s
 email:
   request_timeout: {{.Timeout}}
   visibility_lag: 0s
@@ -66,10 +74,19 @@ providers:
     base_url: http://{{.Sandbox}}
     account_sid: {{.AccountSID}}
     secret: env:CANDOR_TWILIO_SECRET
-    callback_url: http://{{.Sandbox}}/callbacks
   sendgrid:
     base_url: http://{{.Sandbox}}
     api_key: env:CANDOR_SENDGRID_KEY
+frontdoor:
+  listen: {{.Door}}
+  public_url: http://{{.Door}}
+  twilio:
+    auth_token: env:CANDOR_TWILIO_SECRET
+  sendgrid:
+    public_key: {{.WebhookPublic}}
+planner:
+  sweep_every: 1s
+  poll_every: 3s
 sandbox:
   listen: {{.Sandbox}}
   token: env:CANDOR_SANDBOX_TOKEN
@@ -77,8 +94,11 @@ sandbox:
   twilio:
     account_sid: {{.AccountSID}}
     auth_token: env:CANDOR_TWILIO_SECRET
+    inbound_url: http://{{.Door}}/hooks/twilio/inbound
   sendgrid:
     api_key: env:CANDOR_SENDGRID_KEY
+    events_url: http://{{.Door}}/hooks/sendgrid
+    webhook_key: env:CANDOR_WEBHOOK_KEY
 `))
 
 const sandboxSecret = "sandboxsecret0123456789"
@@ -90,15 +110,20 @@ func NewSite(binary, dir string, timeout time.Duration) (*Site, error) {
 		return nil, err
 	}
 	s := &Site{Binary: binary, Dir: dir, Admin: admin, cfg: cfg, sandboxToken: sandboxSecret}
-	for _, addr := range []*string{&s.API, &s.NATS, &s.sandboxAddr} {
+	for _, addr := range []*string{&s.API, &s.NATS, &s.Door, &s.sandboxAddr} {
 		if *addr, err = freeAddr(); err != nil {
 			return nil, err
 		}
+	}
+	var public string
+	if s.webhookKey, public, err = newWebhookKey(); err != nil {
+		return nil, err
 	}
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
 		"Data": cfg.Data, "Keys": cfg.Keys, "FirstAdmin": cfg.FirstAdmin, "API": s.API, "NATS": s.NATS, "Sandbox": s.sandboxAddr,
 		"AccountSID": sandbox.DefaultAccountSID, "Timeout": timeout,
+		"Door": s.Door, "WebhookPublic": public,
 	}); err != nil {
 		return nil, fmt.Errorf("settings of the site: %w", err)
 	}
@@ -108,14 +133,40 @@ func NewSite(binary, dir string, timeout time.Duration) (*Site, error) {
 	return s, nil
 }
 
+// newWebhookKey makes the pair with which a sandbox signs events, as SendGrid's console would.
+func newWebhookKey() (private, public string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", fmt.Errorf("webhook key: %w", err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", "", fmt.Errorf("webhook key: %w", err)
+	}
+	open, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return "", "", fmt.Errorf("webhook key: %w", err)
+	}
+	return base64.StdEncoding.EncodeToString(secret), base64.StdEncoding.EncodeToString(open), nil
+}
+
 // freeAddr finds a port that was free a moment ago.
 func freeAddr() (string, error) {
+	l, err := listen()
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// listen takes a free port of this machine.
+func listen() (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return nil, fmt.Errorf("find a free port: %w", err)
 	}
-	return l.Addr().String(), l.Close()
+	return l, nil
 }
 
 func (s *Site) config() string { return filepath.Join(s.Dir, "candor.yaml") }
@@ -130,17 +181,25 @@ func (s *Site) Sandbox() *sandbox.Client {
 
 // Serve starts a process with the targets. Its log goes to a file in the site's folder.
 func (s *Site) Serve(targets string, args ...string) (*Child, error) {
-	log, err := os.OpenFile(filepath.Join(s.Dir, "log-"+targets+".jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return s.spawn(targets, append([]string{"serve", "--config", s.config(), "--target", targets}, args...)...)
+}
+
+// logFile is where a process of that name writes its log.
+func (s *Site) logFile(name string) string { return filepath.Join(s.Dir, "log-"+name+".jsonl") }
+
+// spawn starts this program with other arguments.
+func (s *Site) spawn(name string, args ...string) (*Child, error) {
+	log, err := os.OpenFile(s.logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("log of %s: %w", targets, err)
+		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}
-	cmd := exec.Command(s.Binary, append([]string{"serve", "--config", s.config(), "--target", targets}, args...)...) //nolint:gosec,noctx // our own binary, which outlives no context: Stop ends it
+	cmd := exec.Command(s.Binary, args...) //nolint:gosec,noctx // our own binary, which outlives no context: Stop ends it
 	cmd.Env = append(os.Environ(),
-		"CANDOR_TWILIO_SECRET="+sandboxSecret, "CANDOR_SENDGRID_KEY=SG."+sandboxSecret, "CANDOR_SANDBOX_TOKEN="+s.sandboxToken)
+		"CANDOR_TWILIO_SECRET="+sandboxSecret, "CANDOR_SENDGRID_KEY=SG."+sandboxSecret, "CANDOR_SANDBOX_TOKEN="+s.sandboxToken, "CANDOR_WEBHOOK_KEY="+s.webhookKey)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", targets, err), log.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 	}
 	c := &Child{cmd: cmd, exited: make(chan struct{}), log: log}
 	go func() {

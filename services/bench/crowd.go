@@ -75,21 +75,24 @@ func e164(written []byte) string {
 	return string(digits)
 }
 
-// alone takes all channels but one out of the first wave of a playbook.
+// alone takes all channels but one out of the first wave of a playbook. Calls stand in none that is written down, and begin
+// at once.
 func alone(playbook, channel string) string {
 	var kept strings.Builder
 	const depth = 6 // of a channel's name
 	within := false
-	drop := map[string]string{"sms": "email:", "email": "sms:"}[channel]
 	for line := range strings.Lines(playbook) {
 		text := strings.TrimLeft(line, " ")
 		indent := len(line) - len(text)
-		if strings.TrimSpace(text) != "" && indent <= depth {
-			within = indent == depth && strings.TrimSpace(text) == drop
+		if name := strings.TrimSpace(text); name != "" && indent <= depth {
+			within = indent == depth && (name == "email:" || name == "sms:") && name != channel+":"
 		}
 		if !within {
 			kept.WriteString(line)
 		}
+	}
+	if channel == "call" {
+		return strings.Replace(kept.String(), "    channels:\n", "    channels:\n      call: {}\n", 1)
 	}
 	return kept.String()
 }

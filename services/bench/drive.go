@@ -25,6 +25,7 @@ import (
 // Driver is a commander and an approver who use the api as people do.
 type Driver struct {
 	url       string
+	admin     config.Secret
 	http      *http.Client
 	commander string
 	approver  string
@@ -32,20 +33,37 @@ type Driver struct {
 
 // NewDriver makes tokens for a commander and an approver, with the admin's.
 func NewDriver(ctx context.Context, apiURL string, admin config.Secret) (*Driver, error) {
-	d := &Driver{url: apiURL, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
-	tokens := candorv1connect.NewTokenServiceClient(d.http, apiURL, bearer(admin.Reveal()))
+	d := &Driver{url: apiURL, admin: admin, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
 	for _, who := range []struct {
 		name string
 		role candorv1.Role
 		into *string
 	}{{"commander", candorv1.Role_ROLE_COMMANDER, &d.commander}, {"approver", candorv1.Role_ROLE_APPROVER, &d.approver}} {
-		res, err := tokens.CreateToken(ctx, connect.NewRequest(&candorv1.CreateTokenRequest{Name: who.name, Roles: []candorv1.Role{who.role}}))
-		if err != nil {
-			return nil, fmt.Errorf("token for the %s: %w", who.name, err)
+		var err error
+		if *who.into, err = d.token(ctx, who.name, who.role); err != nil {
+			return nil, err
 		}
-		*who.into = res.Msg.GetSecret()
 	}
 	return d, nil
+}
+
+// token makes one more token.
+func (d *Driver) token(ctx context.Context, name string, role candorv1.Role) (string, error) {
+	tokens := candorv1connect.NewTokenServiceClient(d.http, d.url, bearer(d.admin.Reveal()))
+	res, err := tokens.CreateToken(ctx, connect.NewRequest(&candorv1.CreateTokenRequest{Name: name, Roles: []candorv1.Role{role}}))
+	if err != nil {
+		return "", fmt.Errorf("token for the %s: %w", name, err)
+	}
+	return res.Msg.GetSecret(), nil
+}
+
+// CallQueue is the queue as a dialer of that name sees it.
+func (d *Driver) CallQueue(ctx context.Context, name string) (candorv1connect.CallQueueServiceClient, error) {
+	secret, err := d.token(ctx, name, candorv1.Role_ROLE_DIALER)
+	if err != nil {
+		return nil, err
+	}
+	return candorv1connect.NewCallQueueServiceClient(d.http, d.url, bearer(secret)), nil
 }
 
 // Close closes the idle connections.
@@ -83,6 +101,20 @@ func (d *Driver) incidents(token string) candorv1connect.IncidentServiceClient {
 
 func (d *Driver) ledger() candorv1connect.LedgerServiceClient {
 	return candorv1connect.NewLedgerServiceClient(d.http, d.url, bearer(d.commander))
+}
+
+// callQueue is the queue as the commander sees it.
+func (d *Driver) callQueue() candorv1connect.CallQueueServiceClient {
+	return candorv1connect.NewCallQueueServiceClient(d.http, d.url, bearer(d.commander))
+}
+
+// Abort ends an incident for good.
+func (d *Driver) Abort(ctx context.Context, incident, reason string) error {
+	_, err := d.incidents(d.commander).Abort(ctx, connect.NewRequest(&candorv1.AbortRequest{Incident: incident, Reason: reason}))
+	if err != nil {
+		return fmt.Errorf("abort: %w", err)
+	}
+	return nil
 }
 
 // Upload streams a roster and returns its digest.
@@ -136,7 +168,8 @@ func (d *Driver) Status(ctx context.Context, incident string) (*candorv1.Status,
 	return res.Msg.GetStatus(), nil
 }
 
-// Await asks for the status until done says so, calling seen with each. An api that is away for a while is waited for.
+// Await asks for the status until done says so, calling seen with each. An api that is away for a while, or whose broker is, is waited
+// for.
 func (d *Driver) Await(ctx context.Context, incident string, seen func(*candorv1.Status) (done bool)) (*candorv1.Status, error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -147,7 +180,7 @@ func (d *Driver) Await(ctx context.Context, incident string, seen func(*candorv1
 			return st, nil
 		case ctx.Err() != nil:
 			return st, errors.Join(ctx.Err(), err)
-		case err != nil && connect.CodeOf(err) != connect.CodeUnavailable:
+		case err != nil && connect.CodeOf(err) != connect.CodeUnavailable && connect.CodeOf(err) != connect.CodeDeadlineExceeded:
 			return st, err
 		}
 		select {
@@ -159,10 +192,19 @@ func (d *Driver) Await(ctx context.Context, incident string, seen func(*candorv1
 }
 
 // Resting says whether nothing more will happen to the incident by itself: every customer on file has a notice on every
-// channel, and every notice is settled or kept for a person.
-func Resting(st *candorv1.Status) bool {
-	if len(st.GetWaves()) == 0 || st.GetFoldedTo() != st.GetJournalLast() {
+// channel that is not a step of the ladder, and every notice is settled or kept for a person.
+func Resting(p *candorv1.Plan, st *candorv1.Status) bool {
+	if len(st.GetWaves()) == 0 || st.GetFoldedTo() != st.GetJournalLast() || st.GetReceiptsFoldedTo() != st.GetReceiptsLast() {
 		return false
+	}
+	if st.GetComplete() {
+		return true
+	}
+	steps := map[candorv1.Channel]bool{}
+	if len(p.GetWaves()) > 0 {
+		for _, c := range p.GetWaves()[0].GetChannels() {
+			steps[c.GetChannel()] = c.GetAfter() != nil
+		}
 	}
 	kept := uint64(0)
 	for _, w := range st.GetWaves() {
@@ -171,6 +213,9 @@ func Resting(st *candorv1.Status) bool {
 		}
 		for _, c := range w.GetChannels() {
 			s := c.GetStates()
+			if steps[c.GetChannel()] {
+				return false // a step is over when the incident is complete
+			}
 			if c.GetPlannedTotal() < st.GetPeople().GetOnFile() || s["planned"]+s["waiting"]+s["intended"] > 0 {
 				return false
 			}
@@ -180,5 +225,5 @@ func Resting(st *candorv1.Status) bool {
 			kept += s["uncertain"]
 		}
 	}
-	return st.GetComplete() || kept > 0
+	return kept > 0
 }

@@ -146,7 +146,7 @@ func (in *installation) tell(ctx context.Context, inc *candorv1.Incident, people
 	if err := in.await(ctx, 20*time.Millisecond, before, people); err != nil {
 		return said{}, err
 	}
-	st, err := in.rest(ctx, inc.GetId())
+	st, err := in.rest(ctx, inc)
 	if err != nil {
 		return said{}, err
 	}
@@ -172,12 +172,12 @@ func (in *installation) tell(ctx context.Context, inc *candorv1.Incident, people
 }
 
 // rest waits until the ledger says that nothing more will happen.
-func (in *installation) rest(ctx context.Context, incident string) (*candorv1.Status, error) {
+func (in *installation) rest(ctx context.Context, inc *candorv1.Incident) (*candorv1.Status, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		st, err := in.driver.Status(ctx, incident)
-		if err != nil || Resting(st) {
+		st, err := in.driver.Status(ctx, inc.GetId())
+		if err != nil || Resting(inc.GetPlan(), st) {
 			return st, err
 		}
 		select {

@@ -71,6 +71,8 @@ func Measurements() []Measurement {
 		{"sms", "text messages a second and their CPU, against a plain program and a bare loop", measureTexts},
 		{"email", "e-mails a second, against a plain program", measureMails},
 		{"import", "reading a customer file, against parsing its telephone numbers alone", measureImport},
+		{"receipts", "receipts a second at the front door, against a handler that verifies and drops", measureReceipts},
+		{"calls", "claims a second from a queue of a million calls, and its memory", measureCalls},
 		{"approve", "from the second person's yes to the first message at the provider", measureApproval},
 		{"memory", "what one process with everything in it takes at a million customers", measureMemory},
 		{"ledger", "how fast the ledger is rebuilt at start", measureLedger},

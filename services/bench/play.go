@@ -3,7 +3,9 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/url"
@@ -78,11 +80,39 @@ func Customers(n int) (io.Reader, error) {
 	return r, nil
 }
 
+// SomePhone returns a number out of a roster: that of the first customer who has one.
+func SomePhone(r io.Reader) (string, error) {
+	if c, ok := r.(io.Closer); ok {
+		defer c.Close()
+	}
+	rows := csv.NewReader(r)
+	rows.FieldsPerRecord = -1
+	for {
+		row, err := rows.Read()
+		if err != nil {
+			return "", fmt.Errorf("no customer with a phone: %w", err)
+		}
+		for _, field := range row {
+			if phone, ok := roster.ParsePhone(field, "US"); ok {
+				return phone.Reveal(), nil
+			}
+		}
+	}
+}
+
 // Story is one incident from draft to rest.
 type Story struct {
 	Incident   string
 	Customers  int
 	EmailBatch int
+	// EmailAfter makes the e-mails a step of the ladder, for those whose text message did not arrive by then.
+	EmailAfter time.Duration
+	// CallAfter makes calls the last step, for those whom nothing written has reached by then; 0 for no calls.
+	CallAfter time.Duration
+	// Receipts is what becomes of the messages after they were taken; nil for nothing.
+	Receipts *sandbox.Receipts
+	// Stop is the phone that texts STOP when it has heard; empty for none.
+	Stop string
 	// Declared is called when the second person has approved; Seen with each status after that.
 	Declared func(*candorv1.Incident)
 	Seen     func(*candorv1.Status)
@@ -90,6 +120,11 @@ type Story struct {
 
 // Tell declares, approves, waits until nothing more happens, and takes stock.
 func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdict, error) {
+	if s.Receipts != nil {
+		if err := sb.SetReceipts(ctx, *s.Receipts); err != nil {
+			return nil, err
+		}
+	}
 	inc, err := d.Draft(ctx, s)
 	if err != nil {
 		return nil, err
@@ -101,15 +136,18 @@ func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdic
 	if s.Declared != nil {
 		s.Declared(inc)
 	}
-	if _, err := d.Await(ctx, s.Incident, func(st *candorv1.Status) bool {
-		if s.Seen != nil {
-			s.Seen(st)
-		}
-		return Resting(st)
-	}); err != nil {
+	if err := d.rest(ctx, s, inc, sb); err != nil {
 		return nil, err
 	}
 	seconds := time.Since(started).Seconds()
+	if s.Stop != "" {
+		if err := sb.Reply(ctx, s.Stop, "STOP"); err != nil {
+			return nil, err
+		}
+		if _, err := d.Await(ctx, s.Incident, func(st *candorv1.Status) bool { return optedOut(st) > 0 }); err != nil {
+			return nil, err
+		}
+	}
 	v, err := d.Verify(ctx, s.Incident, sb)
 	if err != nil {
 		return nil, err
@@ -118,11 +156,53 @@ func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdic
 	return v, nil
 }
 
+// rest waits until everybody was told and every receipt was heard.
+func (d *Driver) rest(ctx context.Context, s Story, inc *candorv1.Incident, sb *sandbox.Client) error {
+	for {
+		if _, err := d.Await(ctx, s.Incident, func(st *candorv1.Status) bool {
+			if s.Seen != nil {
+				s.Seen(st)
+			}
+			return Resting(inc.GetPlan(), st)
+		}); err != nil {
+			return err
+		}
+		truth, err := sb.Truth(ctx)
+		if err != nil {
+			return err
+		}
+		if truth.Receipts.Pending > 0 {
+			continue
+		}
+		// What was heard last may have moved somebody on.
+		st, err := d.Status(ctx, s.Incident)
+		if err != nil || Resting(inc.GetPlan(), st) {
+			return err
+		}
+	}
+}
+
+// optedOut counts the customers who asked for no more.
+func optedOut(st *candorv1.Status) (n uint64) {
+	for _, w := range st.GetWaves() {
+		for _, c := range w.GetChannels() {
+			n += c.GetOptedOut()
+		}
+	}
+	return n
+}
+
 // Draft uploads the story's customers and declares its incident.
 func (d *Driver) Draft(ctx context.Context, s Story) (*candorv1.Incident, error) {
 	pb, facts, err := Texts(max(s.EmailBatch, 1))
 	if err != nil {
 		return nil, err
+	}
+	if s.EmailAfter > 0 {
+		pb = laterEmails(pb, s.EmailAfter)
+	}
+	if s.CallAfter > 0 {
+		pb = withCalls(pb, s.CallAfter)
 	}
 	people, err := Customers(s.Customers)
 	if err != nil {

@@ -28,9 +28,11 @@ type role struct {
 	Dir string `json:"dir,omitempty"`
 	// Profile is the file for a CPU profile, from the first ask on.
 	Profile string `json:"profile,omitempty"`
-	// URL and Token of the provider.
+	// URL and Token of the provider, or of whoever else is asked.
 	URL   string `json:"url,omitempty"`
 	Token string `json:"token,omitempty"`
+	// FirstAdmin is the line of the settings that lets the first admin in.
+	FirstAdmin string `json:"first_admin,omitempty"`
 	// Latency of a provider's answers.
 	Latency time.Duration `json:"latency,omitempty"`
 	// InFlight is how many requests are under way at once, Batch how many people stand in one.
@@ -61,8 +63,14 @@ type said struct {
 	Count   int     `json:"count,omitempty"`
 	Seconds float64 `json:"seconds,omitempty"`
 	Usage   usage   `json:"usage"`
+	// Milliseconds that one request in two takes at most, and 99 in a hundred.
+	P50 float64 `json:"p50,omitempty"`
+	P99 float64 `json:"p99,omitempty"`
+	// HeapBytes is what something takes in memory.
+	HeapBytes int64 `json:"heap_bytes,omitempty"`
 	// Where a server listens, and what opens it.
 	URL    string        `json:"url,omitempty"`
+	NATS   string        `json:"nats,omitempty"`
 	Token  string        `json:"token,omitempty"`
 	secret config.Secret // Token, once it was read
 }
@@ -71,6 +79,7 @@ type said struct {
 type usage struct {
 	CPU       float64 `json:"cpu"`        // seconds, of all cores, in user and system mode
 	PeakBytes int64   `json:"peak_bytes"` // of memory, at its most
+	RSSBytes  int64   `json:"rss_bytes"`  // of memory, at this moment
 }
 
 // actor plays a role: ready is its first line, and act answers asks.
@@ -170,6 +179,18 @@ func cast(ctx context.Context, r role, log zerolog.Logger) (*actor, error) {
 		return playPhones(r)
 	case "ledger":
 		return playLedger(r, log)
+	case "door":
+		return playDoor(ctx, r, log)
+	case "drop":
+		return playDrop(ctx)
+	case "calls":
+		return playCalls(ctx, r, log)
+	case "agents":
+		return playAgents(ctx, r, log)
+	case "call fold":
+		return playCallFold(r, log)
+	case "callbacks":
+		return playCallbacks(r)
 	}
 	return nil, fmt.Errorf("no role %q", r.Name)
 }

@@ -31,6 +31,9 @@ read, it is refused, and you read again. Nobody approves their own draft.
 A message that was sent cannot be taken back. candor pause and candor abort stop
 what was not sent yet.
 
+An addition, such as a resend, is approved in the same way, without stopping what
+runs: the oldest that waits, or the one that --hash names.
+
 In a script there is nobody to ask: pass --yes, and --hash with the hash that a
 person has seen.`,
 		Example: `  candor approve breach-2026-11 --token-file ben.token
@@ -67,7 +70,11 @@ person has seen.`,
 			return c.proto(resp.Msg.GetIncident())
 		}
 		inc := resp.Msg.GetIncident()
-		c.out.printf("\n%s %s is declared: people are being told.\nWhat next:\n  candor watch %s\n", c.out.paint(green, "✓"), inc.GetId(), inc.GetId())
+		what := inc.GetId() + " is declared"
+		if a := additionOf(inc, hash); a != nil {
+			what = "wave " + a.GetAddition().GetWave() + " of " + inc.GetId() + " is approved"
+		}
+		c.out.printf("\n%s %s: people are being told.\nWhat next:\n  candor watch %s\n", c.out.paint(green, "✓"), what, inc.GetId())
 		return nil
 	}
 	return cmd
@@ -78,6 +85,9 @@ func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (st
 	inc, err := s.incident(cmd.Context(), name)
 	if err != nil {
 		return "", err
+	}
+	if a := pendingAddition(inc, wanted); a != nil {
+		return c.readAddition(inc, a)
 	}
 	switch {
 	case inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
@@ -98,6 +108,44 @@ func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (st
 	question := fmt.Sprintf("Tell %s? A sent message cannot be taken back. Type yes to approve, anything else to leave:",
 		plural(inc.GetPlan().GetPeople().GetReachable(), "customer", "customers"))
 	return inc.GetPlanHash(), c.ask(question, "yes")
+}
+
+// additionOf returns the addition with the hash, nil if the hash is the plan's.
+func additionOf(inc *candorv1.Incident, hash string) *candorv1.AdditionStatus {
+	for _, a := range inc.GetAdditions() {
+		if a.GetHash() == hash {
+			return a
+		}
+	}
+	return nil
+}
+
+// pendingAddition returns the addition that waits for an approval: the one with the hash, or the oldest if none is named.
+func pendingAddition(inc *candorv1.Incident, hash string) (oldest *candorv1.AdditionStatus) {
+	for _, a := range inc.GetAdditions() {
+		if a.GetApprovedBy() != "" || a.GetRejected() != "" || hash != "" && hash != a.GetHash() {
+			continue
+		}
+		if oldest == nil || a.GetDraftedAt().AsTime().Before(oldest.GetDraftedAt().AsTime()) {
+			oldest = a
+		}
+	}
+	return oldest
+}
+
+// readAddition shows an addition and returns its hash if the answer is yes.
+func (c *cli) readAddition(inc *candorv1.Incident, a *candorv1.AdditionStatus) (string, error) {
+	add := a.GetAddition()
+	c.out.printf("%s, drafted by %s\n", c.out.paint(bold, fmt.Sprintf("Wave %s of %s: %s", add.GetWave(), inc.GetId(), add.GetKind())), a.GetDraftedBy())
+	c.out.table("  ", [][]cell{
+		{text("for"), text(plural(add.GetCustomers(), "customer", "customers") + " who were not told (" + reasonWords(add.GetChosenBy()) + ")")},
+		{text("on"), text(channelWords(add.GetChannels()))},
+		{text("texts"), text("those of wave " + add.GetBase() + ", as approved on " + c.clock(inc.GetDeclaredAt()))},
+		{text("hash"), text(a.GetHash())},
+	})
+	question := fmt.Sprintf("Tell %s? A sent message cannot be taken back. Type yes to approve, anything else to leave:",
+		plural(add.GetCustomers(), "customer", "customers"))
+	return a.GetHash(), c.ask(question, "yes")
 }
 
 // everyText keeps one message of each channel and language.
@@ -131,7 +179,7 @@ func (c *cli) draft(inc *candorv1.Incident, messages []*candorv1.PreviewMessage)
 }
 
 func rejectCommand(c *cli) *cobra.Command {
-	var reason string
+	var reason, wave string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "reject ID", GroupID: groupTell, Args: id,
@@ -140,10 +188,13 @@ func rejectCommand(c *cli) *cobra.Command {
 everybody who looks at the incident: say what is to be mended, and write no
 customer's name, number or address into it.
 
-What was declared already cannot be rejected: candor abort stops it.`,
-		Example: `  candor reject breach-2026-11 --reason "the Spanish text names the wrong phone number"`,
+What was declared already cannot be rejected: candor abort stops it. An addition
+that waits for its approval can: name its wave.`,
+		Example: `  candor reject breach-2026-11 --reason "the Spanish text names the wrong phone number"
+  candor reject breach-2026-11 --wave w0-r1 --reason "the carrier is still down"`,
 	}
 	reasonFlag(cmd, &reason)
+	cmd.Flags().StringVar(&wave, "wave", "", "`WAVE` of the addition that is rejected, such as w0-r1")
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -154,12 +205,16 @@ What was declared already cannot be rejected: candor abort stops it.`,
 		if err != nil {
 			return err
 		}
-		resp, err := s.Reject(cmd.Context(), connect.NewRequest(&candorv1.RejectRequest{Incident: args[0], Reason: reason}))
+		resp, err := s.Reject(cmd.Context(), connect.NewRequest(&candorv1.RejectRequest{Incident: args[0], Reason: reason, Wave: wave}))
 		if err != nil {
 			return err
 		}
 		if asJSON {
 			return c.proto(resp.Msg.GetIncident())
+		}
+		if wave != "" {
+			c.out.printf("Wave %s of %s is rejected: nobody is told.\n", wave, args[0])
+			return nil
 		}
 		c.out.printf("Draft %d of %s is rejected. What next: whoever declared it mends it, and declares it again.\n", resp.Msg.GetIncident().GetRevision(), args[0])
 		return nil

@@ -21,6 +21,8 @@ import (
 const (
 	defaultServer = "http://127.0.0.1:8420"
 	tokenEnv      = "CANDOR_TOKEN"
+	// idleConns are kept for the agents of candor dialer, each of whom asks over and over.
+	idleConns = 256
 )
 
 // remote says which server a command speaks to, and as whom.
@@ -38,6 +40,8 @@ type client struct {
 	candorv1connect.IncidentServiceClient
 	candorv1connect.LedgerServiceClient
 	candorv1connect.TokenServiceClient
+	candorv1connect.SuppressionServiceClient
+	candorv1connect.CallQueueServiceClient
 	http   *http.Client
 	url    string
 	source string        // where the token came from, for whoever named the wrong one
@@ -60,6 +64,7 @@ func (c *cli) connect(cmd *cobra.Command, r *remote) (*client, error) {
 		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: 2 * time.Second,
 		IdleConnTimeout:       30 * time.Second,
+		MaxIdleConnsPerHost:   idleConns,
 	}}}
 	explain := connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
@@ -70,6 +75,8 @@ func (c *cli) connect(cmd *cobra.Command, r *remote) (*client, error) {
 	s.IncidentServiceClient = candorv1connect.NewIncidentServiceClient(s.http, s.url, explain)
 	s.LedgerServiceClient = candorv1connect.NewLedgerServiceClient(s.http, s.url, explain)
 	s.TokenServiceClient = candorv1connect.NewTokenServiceClient(s.http, s.url, explain)
+	s.SuppressionServiceClient = candorv1connect.NewSuppressionServiceClient(s.http, s.url, explain)
+	s.CallQueueServiceClient = candorv1connect.NewCallQueueServiceClient(s.http, s.url, explain)
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -14,6 +15,8 @@ import (
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/app"
 	"candor/services/bench"
+	"candor/services/dialer"
+	"candor/services/sandbox"
 )
 
 func demoCommand(c *cli) *cobra.Command {
@@ -69,6 +72,7 @@ type demo struct {
 	customers  int
 	exit, json bool
 	seen       time.Time
+	said       string
 }
 
 // say tells a person what happens: beside the JSON on standard error, else on standard output.
@@ -88,13 +92,19 @@ func (d *demo) run(ctx context.Context, dir string) (err error) {
 	defer func() { err = errors.Join(err, play.Stop()) }()
 	d.say("The sandbox plays Twilio and SendGrid. Inboxes: %s", play.App.Sandbox().PageURL())
 	d.say("The commander uploads the roster and declares the incident.")
-	v, err := play.Driver.Tell(ctx, bench.Story{
-		Incident: "demo", Customers: d.customers, EmailBatch: 1000,
-		Declared: func(inc *candorv1.Incident) {
-			d.say("The approver read plan %.12s… and approved it: %s people on file.", inc.GetPlanHash(), number(inc.GetPlan().GetPeople().GetCustomers()))
-		},
-		Seen: d.progress,
-	}, play.Sandbox)
+	story, err := d.story()
+	if err != nil {
+		return err
+	}
+	story.Declared, story.Seen = func(inc *candorv1.Incident) {
+		d.say("The approver read plan %.12s… and approved it: %s people on file.", inc.GetPlanHash(), number(inc.GetPlan().GetPeople().GetCustomers()))
+	}, d.progress
+	hangUp, err := d.dial(ctx, play.Driver, story)
+	if err != nil {
+		return err
+	}
+	v, err := play.Driver.Tell(ctx, story, play.Sandbox)
+	err = errors.Join(err, hangUp())
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -107,8 +117,8 @@ func (d *demo) run(ctx context.Context, dir string) (err error) {
 			return err
 		}
 	}
-	if v.Lost > 0 || v.Duplicates > 0 {
-		return &failure{code: exitFailed, what: fmt.Sprintf("%d lost, %d told twice", v.Lost, v.Duplicates), remedy: "this is a defect of Candor: please report it with the line above"}
+	if v.Lost > 0 || v.Duplicates > 0 || v.Disagree > 0 {
+		return &failure{code: exitFailed, what: fmt.Sprintf("%d lost, %d told twice, %d said differently", v.Lost, v.Duplicates, v.Disagree), remedy: "this is a defect of Candor: please report it with the line above"}
 	}
 	if d.exit {
 		return nil
@@ -118,27 +128,91 @@ func (d *demo) run(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
+// story is what happens: receipts come in, some messages do not arrive, and one person texts STOP. The sample of twelve shows
+// the ladder too: the e-mail is for those whose text message did not arrive.
+func (d *demo) story() (bench.Story, error) {
+	s := bench.Story{Incident: "demo", Customers: d.customers, EmailBatch: 1000, Receipts: &sandbox.Receipts{
+		Enabled: true, Seed: demoSeed, DelaySent: sandbox.Duration(200 * time.Millisecond), DelayFinal: sandbox.Duration(500 * time.Millisecond),
+		Flush: sandbox.Duration(500 * time.Millisecond), Duplicate: 0.1, Shuffle: 0.1, Forge: 0.01,
+		Undelivered: map[int]float64{30005: 0.01, 30006: 0.01, 30007: 0.005}, Bounced: 0.01, Spam: 0.001,
+	}}
+	if d.customers == 0 {
+		s.Receipts.Undelivered, s.Receipts.Bounced = map[int]float64{30005: 0.15, 30006: 0.15}, 0.15
+		s.EmailAfter, s.CallAfter = 2*time.Second, 5*time.Second
+	}
+	people, err := bench.Customers(d.customers)
+	if err != nil {
+		return s, err
+	}
+	s.Stop, err = bench.SomePhone(people)
+	return s, err
+}
+
+// dial lets the reference dialer work the call queue while the story goes on. hangUp ends it.
+func (d *demo) dial(ctx context.Context, driver *bench.Driver, s bench.Story) (hangUp func() error, err error) {
+	if s.CallAfter == 0 {
+		return func() error { return nil }, nil
+	}
+	queue, err := driver.CallQueue(ctx, "dialer")
+	if err != nil {
+		return nil, err
+	}
+	const speed = 600 // a call of a minute takes a tenth of a second
+	network, err := dialer.NewNetwork(demoSeed, speed, 0, d.now)
+	if err != nil {
+		return nil, err
+	}
+	cfg := dialer.DefaultConfig()
+	cfg.Agents, cfg.Wait, cfg.Grace = 3, time.Second, time.Second
+	centre, err := dialer.New(cfg, queue, network, d.now, d.log())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- centre.Run(ctx) }()
+	return func() error {
+		cancel()
+		err := <-ended
+		d.say("The reference dialer made %s: %s.", plural(centre.Stats().Claimed, "call", "calls"), dispositionWords(centre.Stats().Dispositions))
+		return err
+	}, nil
+}
+
+// demoSeed decides who of the sample is not reached at first.
+const demoSeed = 1
+
 // progress prints a line a second while people are being told.
 func (d *demo) progress(st *candorv1.Status) {
 	if time.Since(d.seen) < time.Second {
 		return
 	}
 	d.seen = time.Now()
+	var lines []string
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
 			s := ch.GetStates()
-			d.say("  %-5s %10s of %-10s accepted  %8s a second", topology.ChannelToken(ch.GetChannel()), number(s["accepted"]),
-				number(ch.GetPlannedTotal()), number(uint64(ch.GetRatePerSec())))
+			lines = append(lines, fmt.Sprintf("  %-5s %10s of %-10s told, %s of them delivered  %8s a second", topology.ChannelToken(ch.GetChannel()),
+				number(s["accepted"]+s["delivered"]), number(ch.GetPlannedTotal()), number(s["delivered"]), number(uint64(ch.GetRatePerSec()))))
 		}
+	}
+	if now := strings.Join(lines, "\n"); now != d.said {
+		d.said = now
+		d.say("%s", now)
 	}
 }
 
 func (d *demo) summary(v *bench.Verdict) {
 	d.say("\n%s of %s people told in %.1f seconds.", number(v.Told), number(v.Audience), v.Seconds)
+	if n := v.Notices["call"]; n != nil {
+		d.say("  call  Candor: %s told, %s failed, %s suppressed", number(n["delivered"]), number(n["failed"]), number(n["suppressed"]))
+	}
 	for _, ch := range []string{"sms", "email"} {
 		n := v.Notices[ch]
-		d.say("  %-5s Candor: %s accepted, %s suppressed, %s failed, %s uncertain    sandbox: %s", ch, number(n["accepted"]), number(n["suppressed"]),
-			number(n["failed"]), number(n["uncertain"]), number(v.Sandbox[ch]))
+		d.say("  %-5s Candor: %s delivered, %s accepted, %s failed, %s suppressed, %s uncertain", ch, number(n["delivered"]), number(n["accepted"]),
+			number(n["failed"]), number(n["suppressed"]), number(n["uncertain"]))
+		d.say("        agreed with the sandbox: delivered %s / %s, not delivered %s / %s, texted STOP %s / %s", number(v.Delivered[ch].Candor), number(v.Delivered[ch].Sandbox),
+			number(v.Undelivered[ch].Candor), number(v.Undelivered[ch].Sandbox), number(v.OptedOut[ch].Candor), number(v.OptedOut[ch].Sandbox))
 	}
-	d.say("  lost %d, told twice %d, complete: %v", v.Lost, v.Duplicates, v.Complete)
+	d.say("  lost %d, told twice %d, said differently %d, complete: %v", v.Lost, v.Duplicates, v.Disagree, v.Complete)
 }

@@ -17,6 +17,7 @@ import (
 const (
 	groupPrepare = "prepare"
 	groupTell    = "tell"
+	groupCall    = "call"
 	groupWatch   = "watch"
 	groupServe   = "serve"
 )
@@ -29,7 +30,9 @@ func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
 		demoCommand(c), initCommand(c), rosterCommand(c), planCommand(c),
 		declareCommand(c), approveCommand(c), rejectCommand(c), pauseCommand(c), resumeCommand(c), abortCommand(c), shredCommand(c),
-		incidentsCommand(c), watchCommand(c), statusCommand(c), uncertainCommand(c), deadletterCommand(c),
+		resendCommand(c), suppressionsCommand(c),
+		callsCommand(c), scriptCommand(c), dialerCommand(c),
+		incidentsCommand(c), watchCommand(c), statusCommand(c), unreachedCommand(c), findCommand(c), uncertainCommand(c), deadletterCommand(c),
 		serveCommand(c), targetsCommand(c), tokenCommand(c), benchCommand(c), versionCommand(c),
 	}
 }
@@ -71,7 +74,7 @@ message; delivered is said only when the provider reported it.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, "%v", err) })
 	root.AddGroup(
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"}, &cobra.Group{ID: groupTell, Title: "Tell people"},
-		&cobra.Group{ID: groupWatch, Title: "See who was told"}, &cobra.Group{ID: groupServe, Title: "Run it"},
+		&cobra.Group{ID: groupCall, Title: "Call people"}, &cobra.Group{ID: groupWatch, Title: "See who was told"}, &cobra.Group{ID: groupServe, Title: "Run it"},
 	)
 	for i, cmd := range append(commands(c), topics()...) {
 		cmd.Annotations = map[string]string{orderKey: fmt.Sprintf("%03d", i)}

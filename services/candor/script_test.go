@@ -174,7 +174,7 @@ func replaceScript(ts *testscript.TestScript, _ bool, args []string) {
 
 func portsScript(ts *testscript.TestScript, _ bool, args []string) {
 	settings := ts.ReadFile(args[0])
-	for _, usual := range []string{"127.0.0.1:8420", "127.0.0.1:8421"} {
+	for _, usual := range []string{"127.0.0.1:8420", "127.0.0.1:8421", "127.0.0.1:8422"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		ts.Check(err)
 		defer l.Close() // both are held until both are known

@@ -12,9 +12,6 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// lastWord is how long a provider may take to report what became of a message.
-const lastWord = 72 * time.Hour
-
 const barWidth = 24
 
 func statusCommand(c *cli) *cobra.Command {
@@ -73,7 +70,7 @@ func (c *cli) status(ctx context.Context, s *client, st *candorv1.Status) error 
 		return err
 	}
 	c.statusHead(inc, st)
-	c.people(st.GetPeople())
+	c.people(st)
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
 			c.funnel(w.GetWave(), ch)
@@ -101,8 +98,8 @@ func (c *cli) statusHead(inc *candorv1.Incident, st *candorv1.Status) {
 }
 
 // people come first: an incident is about them, not about messages.
-func (c *cli) people(p *candorv1.PeopleStatus) {
-	w := c.out
+func (c *cli) people(st *candorv1.Status) {
+	w, p := c.out, st.GetPeople()
 	w.printf("\n%s\n", w.paint(bold, "People"))
 	rows := [][]cell{
 		{text("on file"), count(p.GetOnFile())},
@@ -110,15 +107,16 @@ func (c *cli) people(p *candorv1.PeopleStatus) {
 		{text("unreached"), count(p.GetUnreached()), right(percent(p.GetUnreached(), p.GetOnFile()))},
 	}
 	for _, reason := range byCount(p.GetUnreachedReasons()) {
-		state, why, _ := strings.Cut(reason, ":")
-		words := stateWords(state)
-		if why != "" {
-			words += ": " + plain(why)
-		}
-		rows = append(rows, []cell{tinted(faint, "  "+words), {text: number(p.GetUnreachedReasons()[reason]), colour: faint, right: true}})
+		rows = append(rows, []cell{tinted(faint, "  "+reasonWords(reason)), {text: number(p.GetUnreachedReasons()[reason]), colour: faint, right: true}})
 	}
 	if n := p.GetRejectedRows(); n > 0 {
 		rows = append(rows, []cell{text("rejected rows"), count(n), right(""), tinted(yellow, "in the file, and in nobody's notices")})
+	}
+	if n := st.GetCallRequests(); n > 0 {
+		rows = append(rows, []cell{text("asked for a call"), count(n), right("")})
+		if open := st.GetCallRequestsOpen(); open > 0 {
+			rows[len(rows)-1] = append(rows[len(rows)-1], tinted(yellow, plural(open, "customer waits", "customers wait")+" for one"))
+		}
 	}
 	w.table("  ", rows)
 }
@@ -186,6 +184,14 @@ func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
 			}
 		}
 	}
+	for _, more := range []struct {
+		what string
+		n    uint64
+	}{{"not delivered at first", ch.GetBounced()}, {"asked for no more", ch.GetOptedOut()}} {
+		if more.n > 0 {
+			rows = append(rows, []cell{tinted(faint, more.what), {text: number(more.n), colour: faint, right: true}})
+		}
+	}
 	w.table("  ", rows)
 }
 
@@ -195,10 +201,23 @@ func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 	if n := st.GetDuplicates(); n > 0 {
 		w.printf("\n%s\n", w.paint(red, plural(n, "notice was", "notices were")+" accepted twice: this must never happen, report it"))
 	}
+	for _, d := range st.GetDamage() {
+		w.printf("\n%s\n", w.paint(red, "Damage: "+wrap(d, w.textWidth(), "  ")))
+	}
+	for _, a := range inc.GetAdditions() {
+		if a.GetApprovedBy() == "" && a.GetRejected() == "" {
+			w.printf("\n%s\n", w.paint(yellow, fmt.Sprintf("Wave %s (%s, for %s) waits for its approval: candor approve %s",
+				a.GetAddition().GetWave(), a.GetAddition().GetKind(), plural(a.GetAddition().GetCustomers(), "customer", "customers"), inc.GetId())))
+		}
+	}
 	if !st.GetComplete() {
 		w.printf("\n%s\n", w.paint(yellow, "Not complete:"))
 		for _, o := range st.GetOpen() {
 			w.line("  - " + wrap(o, w.textWidth(), "    "))
+		}
+		for _, p := range st.GetStuck() {
+			w.printf("  - %s\n", w.paint(red, fmt.Sprintf("wave %s, %s, page %d has not moved since %s: %s open; look at the log of its worker",
+				p.GetKey().GetWave(), channelWord(p.GetKey().GetChannel()), p.GetKey().GetPage(), c.clock(p.GetUnchangedSince()), plural(p.GetOpenNotices(), "notice is", "notices are"))))
 		}
 		return
 	}
@@ -208,25 +227,10 @@ func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 		return
 	}
 	w.printf("\n%s", w.paint(green, "✓ Complete"))
-	if until, pending := provisional(st); pending {
-		w.printf(", provisionally: until %s a provider may still report that a message did not arrive", until.In(c.zone).Format("2 Jan 2006 15:04"))
+	if until := st.GetProvisionalUntil(); until != nil {
+		w.printf(", provisionally: until %s a provider may still report that a message did not arrive", until.AsTime().In(c.zone).Format("2 Jan 2006 15:04"))
 	}
 	w.line(".")
-}
-
-// provisional says until when what was accepted may still turn out undelivered.
-func provisional(st *candorv1.Status) (until time.Time, pending bool) {
-	for _, wave := range st.GetWaves() {
-		for _, ch := range wave.GetChannels() {
-			if ch.GetStates()["accepted"] == 0 || ch.GetLastAcceptedAt() == nil {
-				continue
-			}
-			if t := ch.GetLastAcceptedAt().AsTime().Add(lastWord); t.After(until) {
-				until = t
-			}
-		}
-	}
-	return until, until.After(st.GetAsOf().AsTime())
 }
 
 // openStates are those after which something must still happen.

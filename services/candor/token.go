@@ -28,7 +28,7 @@ belongs to one person or machine and has roles:
   commander  declares, rejects, pauses, resumes, aborts, shreds, settles
   approver   approves or rejects what somebody else declared; pauses, aborts
   viewer     looks, as everybody else but dialers can
-  dialer     takes calls from the queue
+  dialer     takes calls from the queue, reads the script, finds one customer
   machine    declares drafts, for a playbook of a security tool
 
 The name is what makes two people two: nobody approves their own draft, whatever

@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"io/fs"
-	"mime/quotedprintable"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -23,7 +19,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"unicode/utf16"
 
 	"connectrpc.com/connect"
 	"github.com/rs/zerolog"
@@ -34,114 +29,14 @@ import (
 	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/bench"
+	"candor/services/frontdoor"
 )
-
-// snare finds words in bytes, however they are written there.
-type snare struct{ byHead map[uint64][]needle }
-
-type needle struct {
-	what string
-	text []byte
-}
-
-// headBytes of a needle are looked up at every place.
-const headBytes = 6
-
-func (s *snare) add(what string, text []byte) {
-	if len(text) < headBytes {
-		panic(what + " is too short to be told from noise")
-	}
-	k := head(text)
-	s.byHead[k] = append(s.byHead[k], needle{what, text})
-}
-
-func head(b []byte) uint64 {
-	return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint16(b[4:]))<<32
-}
-
-// in returns what is found in b.
-func (s *snare) in(b []byte) (found []string) {
-	seen := map[string]bool{}
-	for i := 0; i+headBytes <= len(b); i++ {
-		for _, n := range s.byHead[head(b[i:])] {
-			if !seen[n.what] && bytes.HasPrefix(b[i:], n.text) {
-				seen[n.what] = true
-				found = append(found, n.what)
-			}
-		}
-	}
-	return found
-}
-
-// newSnare lays out every word in every way of writing it that we know of.
-func newSnare(words []string) *snare {
-	s := &snare{byHead: map[uint64][]needle{}}
-	for _, w := range words {
-		for way, text := range writings(w) {
-			s.add(way+" of "+w, text)
-		}
-	}
-	return s
-}
-
-func writings(w string) map[string][]byte {
-	ways := map[string][]byte{
-		"plain": []byte(w), "lower case": []byte(strings.ToLower(w)), "upper case": []byte(strings.ToUpper(w)),
-		"hex": []byte(hex.EncodeToString([]byte(w))), "HEX": []byte(strings.ToUpper(hex.EncodeToString([]byte(w)))),
-		"query": []byte(url.QueryEscape(w)), "path": []byte(url.PathEscape(w)), "html": []byte(html.EscapeString(w)),
-	}
-	if b, err := json.Marshal(w); err == nil {
-		ways["json"] = b[1 : len(b)-1]
-	}
-	var ascii, utf16le []byte
-	for _, u := range utf16.Encode([]rune(w)) {
-		utf16le = binary.LittleEndian.AppendUint16(utf16le, u)
-		if u < 0x80 {
-			ascii = append(ascii, byte(u))
-		} else {
-			ascii = fmt.Appendf(ascii, `\u%04x`, u)
-		}
-	}
-	ways["ascii json"], ways["utf-16"] = ascii, utf16le
-	var qp bytes.Buffer
-	q := quotedprintable.NewWriter(&qp)
-	_, _ = io.WriteString(q, w)
-	_ = q.Close()
-	ways["quoted-printable"] = qp.Bytes()
-	// In base64 a word looks different at each of three places, and its edges depend on its neighbours.
-	for shift := range 3 {
-		raw := append(make([]byte, shift), w...)
-		from, to := (shift*4+2)/3, len(raw)/3*4
-		for name, enc := range map[string]*base64.Encoding{"base64": base64.StdEncoding, "base64url": base64.URLEncoding} {
-			ways[fmt.Sprintf("%s %d", name, shift)] = []byte(enc.EncodeToString(raw)[from:to])
-		}
-	}
-	return ways
-}
-
-func TestTheSnareCatches(t *testing.T) {
-	t.Parallel()
-	const word = "Zóë Quillfeather"
-	s := newSnare([]string{word})
-	if found := s.in([]byte("nothing of it: Zoe Quillfeat her")); len(found) > 0 {
-		t.Errorf("found %v in nothing", found)
-	}
-	for way, text := range writings(word) {
-		if len(s.in([]byte("…"+string(text)+"…"))) == 0 {
-			t.Errorf("%s is not found", way)
-		}
-	}
-	for _, before := range []string{"", "a", "ab", "abc"} {
-		if len(s.in([]byte(base64.StdEncoding.EncodeToString([]byte(before+word+" and more"))))) == 0 {
-			t.Errorf("base64 after %q is not found", before)
-		}
-	}
-}
 
 // canaries are people whose data are found wherever they are.
 type canaries struct {
 	roster string
 	words  []string
+	phones []string
 }
 
 func newCanaries(n int) canaries {
@@ -154,6 +49,7 @@ func newCanaries(n int) canaries {
 		line := fmt.Sprintf("%04d", 100+i)
 		first, second := "+1"+area+"555"+line, "+1503555"+line
 		lang := []string{"en", "es"}[i%2]
+		c.phones = append(c.phones, first)
 		c.roster += fmt.Sprintf("REF-%03d,%s,%s,%s,%s,%s,%s,US,CANPOST%s,1,name|email_address\n", i, given, family, mail, first, second, lang, mark)
 		c.words = append(c.words, given, family, given+" "+family, mail, "birdcage-"+mark, "CANPOST"+mark, first[1:], second[1:], first[2:],
 			fmt.Sprintf("(%s) 555-%s", area, line), fmt.Sprintf("%s-555-%s", area, line))
@@ -244,7 +140,9 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 20ms}, faults: " +
-		"{sms: {server_error: 0.1, answer_lost: 0.1, redirect: 0.05, no_id: 0.05}, email: {server_error: 0.1, answer_lost: 0.1}}}")
+		"{sms: {server_error: 0.1, answer_lost: 0.1, redirect: 0.05, no_id: 0.05}, email: {server_error: 0.1, answer_lost: 0.1}}, " +
+		"receipts: {enabled: true, delay_final: 50ms, flush: 50ms, duplicate: 0.3, shuffle: 0.3, forge: 0.3, bounced: 0.1, spam: 0.1, undelivered: {30005: 0.1}}}")
+	s.hear()
 	s.settings["sms"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, hold: 200ms}"
 	s.settings["email"] = s.settings["sms"]
 	s.provide(gossip(t, providerURL(t, s.settings["providers"])))
@@ -260,8 +158,8 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	const id = "canary"
 	commander := role(t, p.API, s.admin, "ornithologist", candorv1.Role_ROLE_COMMANDER)
 	approver := role(t, p.API, s.admin, "second", candorv1.Role_ROLE_APPROVER)
-	heard := &recorder{next: commander.Transport, answers: map[string]*bytes.Buffer{}}
-	commander.Transport = heard
+	answers := &recorder{next: commander.Transport, answers: map[string]*bytes.Buffer{}}
+	commander.Transport = answers
 	ask := &asker{t: t, s: s, http: commander}
 	ask.at(p)
 
@@ -299,9 +197,16 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	p = s.start("all")
 	s.drive(p)
 	ask.at(p)
-	v := s.rest(id)
-	if v.Lost != 0 || v.Duplicates != 0 || v.Sandbox["sms"] == 0 || v.Sandbox["email"] == 0 {
+	ask.gossip(birds)
+	v := heard(t, s.driver, s.truth, inc)
+	if v.Lost != 0 || v.Duplicates != 0 || v.Disagree != 0 || v.Sandbox["sms"] == 0 || v.Sandbox["email"] == 0 {
 		t.Errorf("verdict = %+v", v)
+	}
+	st, err := s.driver.Await(t.Context(), id, func(st *candorv1.Status) bool {
+		return st.GetCallRequests() > 0 && channelOf(st, candorv1.Channel_CHANNEL_SMS).GetOptedOut() > 0
+	})
+	if err != nil {
+		t.Fatalf("%v: %v", err, st)
 	}
 	ask.everything(id)
 
@@ -358,7 +263,7 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	p.stop()
 
 	trap.add("the wrapped key", key)
-	for path, answer := range heard.answers {
+	for path, answer := range answers.answers {
 		if found := trap.in(answer.Bytes()); len(found) > 0 {
 			t.Errorf("the answer of %s holds %q", path, found)
 		}
@@ -454,6 +359,43 @@ func (a *asker) declare(id, digest string) *candorv1.Incident {
 	return res.Msg.GetIncident()
 }
 
+// gossip has the customers text back, and strangers tell the front door of them.
+func (a *asker) gossip(birds canaries) {
+	ctx, t := a.t.Context(), a.t
+	for i, phone := range birds.phones[:12] {
+		words := []string{"STOP", "stop texting " + birds.words[2], "CALL", birds.words[0] + " " + birds.words[3], "ALTO", "llamar"}[i%6]
+		if err := a.s.truth.Reply(ctx, phone, words); err != nil {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	for _, path := range []string{
+		frontdoor.TwilioInboundPath, frontdoor.TwilioStatusPath + url.PathEscape(birds.words[0]), frontdoor.SendGridPath, "/metrics", "/" + url.PathEscape(birds.words[3]),
+		frontdoor.SendGridPath + "?email=" + url.QueryEscape(birds.words[3]),
+	} {
+		for kind, body := range map[string]string{
+			"application/x-www-form-urlencoded": url.Values{"From": birds.phones[:1], "Body": birds.words}.Encode(),
+			"application/json":                  fmt.Sprintf(`[{"email":%q,"event":"bounce","reason":%q,"candor_id":%q}]`, birds.words[3], birds.words[2], birds.words[3]),
+		} {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.s.door+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", kind)
+			for _, name := range []string{"X-Twilio-Signature", "X-Twilio-Email-Event-Webhook-Signature", "X-Twilio-Email-Event-Webhook-Timestamp"} {
+				req.Header.Set(name, base64.StdEncoding.EncodeToString([]byte(birds.words[3])))
+			}
+			res, err := a.http.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close() // the recorder has it
+			if res.StatusCode/100 != 4 {
+				t.Errorf("%s: %s", path, res.Status)
+			}
+		}
+	}
+}
+
 // everything asks whatever reports about an incident; a refusal is an answer too.
 func (a *asker) everything(id string) {
 	ctx, t := a.t.Context(), a.t
@@ -472,6 +414,12 @@ func (a *asker) everything(id string) {
 		}
 		_ = stream.Close()
 	}
+	if stream, err := a.ledger.ListUnreached(ctx, connect.NewRequest(&candorv1.ListUnreachedRequest{Incident: id})); err == nil {
+		for stream.Receive() {
+		}
+		_ = stream.Close()
+	}
+	_, _ = a.incidents.Resend(ctx, connect.NewRequest(&candorv1.ResendRequest{Incident: id, Reason: "failed", DryRun: true}))
 	for _, path := range []string{"/livez", "/readyz", "/metrics", "/nothing"} {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+path, nil)
 		if err != nil {

@@ -129,8 +129,8 @@ func TestComposePublishesNothingBeyondLoopback(t *testing.T) {
 		if s.NetworkMode != "" && s.NetworkMode != "none" || s.Privileged {
 			t.Errorf("%s has the network %q, privileged %t", name, s.NetworkMode, s.Privileged)
 		}
-		if len(s.Ports) > 0 && name != "api" && name != "sandbox" {
-			t.Errorf("%s publishes %v: only the api and the sandbox's pages are for the host", name, s.Ports)
+		if len(s.Ports) > 0 && name != "api" && name != "frontdoor" && name != "sandbox" {
+			t.Errorf("%s publishes %v: only the api, the front door for its proxy and the sandbox's pages are for the host", name, s.Ports)
 		}
 		for _, p := range s.Ports {
 			// host address, host port, container port
@@ -155,7 +155,7 @@ func TestComposeLendsKeysToBeReadOnly(t *testing.T) {
 			case writable:
 				t.Errorf("%s may write to %s: add :ro", name, source)
 			}
-			if name == "sandbox" && strings.Contains(source, "keys") || name == "nats" && target == "/keys" {
+			if name == "sandbox" && strings.Contains(source, "keys") || (name == "nats" || name == "frontdoor") && target == "/keys" {
 				t.Errorf("%s sees %s, which it has no use for", name, source)
 			}
 		}
@@ -212,6 +212,10 @@ func TestComposeSettingsAreValid(t *testing.T) {
 			if target != "nats" && target != "sandbox" && cfg.NATS.URL == "" {
 				t.Error("no broker is named: it would run one of its own")
 			}
+			if target == "sms" && cfg.Frontdoor.PublicURL == "" {
+				t.Error("nobody knows how the front door is reached: no receipt would come")
+			}
+			cfg.Providers.Twilio.CallbackURL = cfg.Frontdoor.PublicURL // as it is where the setting is left out
 			if target == "sms" && cfg.Providers.Twilio.Validate() != nil || target == "email" && cfg.Providers.SendGrid.Validate() != nil {
 				t.Errorf("the provider's account is incomplete: %v, %v", cfg.Providers.Twilio.Validate(), cfg.Providers.SendGrid.Validate())
 			}

@@ -19,7 +19,6 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
-	"candor/pkg/config"
 	"candor/services/app"
 	"candor/services/bench"
 	"candor/services/sandbox"
@@ -138,8 +137,7 @@ func TestWhatWeSendKeepsToTheProvidersDocuments(t *testing.T) {
 	if err := box.SetFaults(sandbox.Faults{Seed: 3, SMS: sandbox.Rates{AnswerLost: 0.1}, Email: sandbox.Rates{RateLimited: 0.2}}); err != nil {
 		t.Fatal(err)
 	}
-	client := sandbox.NewClient(box.URL(), config.Secret(box.Token()))
-	t.Cleanup(client.Close)
+	client := sandboxClient(t, box)
 	for _, story := range []bench.Story{{Incident: "sample", EmailBatch: 5}, {Incident: "more", Customers: 100, EmailBatch: 20}} {
 		v, err := p.driver.Tell(t.Context(), story, client)
 		whole(t, v, err, uint64(max(story.Customers, 12)))

@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"candor/pkg/bus"
 	"candor/pkg/config"
@@ -99,7 +100,7 @@ func rest(t *testing.T, d *bench.Driver, sb *sandbox.Client, incident string) *b
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if st, err := d.Await(ctx, incident, bench.Resting); err != nil {
+	if st, err := d.Await(ctx, incident, func(st *candorv1.Status) bool { return bench.Resting(nil, st) }); err != nil {
 		t.Fatalf("incident %s does not come to rest: %v\n%v", incident, err, st)
 	}
 	v, err := d.Verify(ctx, incident, sb)
@@ -107,6 +108,87 @@ func rest(t *testing.T, d *bench.Driver, sb *sandbox.Client, incident string) *b
 		t.Fatal(err)
 	}
 	return v
+}
+
+// heard waits until every receipt was told, taken and folded and nothing more happens, and takes stock.
+func heard(t *testing.T, d *bench.Driver, sb *sandbox.Client, inc *candorv1.Incident) *bench.Verdict {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		if st, err := d.Await(ctx, inc.GetId(), func(st *candorv1.Status) bool { return bench.Resting(inc.GetPlan(), st) }); err != nil {
+			t.Fatalf("incident %s does not come to rest: %v\n%v", inc.GetId(), err, st)
+		}
+		truth, err := sb.Truth(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What was heard last may have moved somebody on.
+		st, err := d.Status(ctx, inc.GetId())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if truth.Receipts.Pending == 0 && bench.Resting(inc.GetPlan(), st) {
+			break
+		}
+	}
+	v, err := d.Verify(ctx, inc.GetId(), sb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// agree fails unless everybody was told once and Candor and the sandbox say the same of every notice.
+func agree(t *testing.T, v *bench.Verdict, audience uint64) {
+	t.Helper()
+	if v.Audience != audience || !v.Complete || v.Lost != 0 || v.Duplicates != 0 || v.Disagree != 0 {
+		t.Errorf("verdict = %+v", v)
+	}
+	for ch, n := range v.Delivered {
+		if n.Candor != n.Sandbox {
+			t.Errorf("%s: Candor says %d are delivered, the sandbox %d", ch, n.Candor, n.Sandbox)
+		}
+	}
+	for ch, n := range v.Undelivered {
+		if n.Candor != n.Sandbox {
+			t.Errorf("%s: Candor says %d came to nothing, the sandbox %d", ch, n.Candor, n.Sandbox)
+		}
+	}
+}
+
+// called waits until so many customers wait for a call, sees that the incident is not complete before they had it, and calls
+// them.
+func called(t *testing.T, d *bench.Driver, incident string, customers uint64) {
+	t.Helper()
+	st, err := d.Await(t.Context(), incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == customers })
+	if err != nil {
+		t.Fatalf("%v: %v", err, st)
+	}
+	if st.GetComplete() {
+		t.Errorf("complete, and %d customers wait for a call", customers)
+	}
+	queue, err := d.CallQueue(t.Context(), "centre-"+incident)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range customers {
+		var claimed *connect.Response[candorv1.ClaimResponse]
+		until(t, "a task is handed out", func() bool {
+			claimed, err = queue.Claim(t.Context(), connect.NewRequest(&candorv1.ClaimRequest{Mode: candorv1.DialMode_DIAL_MODE_PREVIEW, Wait: durationpb.New(time.Second)}))
+			return err == nil && len(claimed.Msg.GetTasks()) == 1
+		})
+		task := claimed.Msg.GetTasks()[0]
+		if task.GetPurpose() != "call_back" || task.GetPhone() == "" || len(task.GetScript().GetParts()) == 0 {
+			t.Errorf("a task for %q with %d parts of a script", task.GetPurpose(), len(task.GetScript().GetParts()))
+		}
+		if _, err := queue.Complete(t.Context(), connect.NewRequest(&candorv1.CompleteRequest{Lease: task.GetLease(), Disposition: "notified"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err = d.Await(t.Context(), incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == 0 }); err != nil {
+		t.Fatalf("%v: %v", err, st)
+	}
 }
 
 // declare drafts a story and has it approved.
@@ -120,6 +202,18 @@ func declare(t *testing.T, d *bench.Driver, s bench.Story) *candorv1.Incident {
 		t.Fatal(err)
 	}
 	return inc
+}
+
+// channelOf is a channel of the first wave that has it.
+func channelOf(st *candorv1.Status, ch candorv1.Channel) *candorv1.ChannelStatus {
+	for _, w := range st.GetWaves() {
+		for _, c := range w.GetChannels() {
+			if c.GetChannel() == ch {
+				return c
+			}
+		}
+	}
+	return nil
 }
 
 // httpClient is a client whose connections end with the test.
@@ -142,13 +236,13 @@ func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(req)
 }
 
-// role makes a token with one role and returns a client that has it.
-func role(t *testing.T, url string, admin config.Secret, name string, r candorv1.Role) *http.Client {
+// role makes a token with these roles and returns a client that has it.
+func role(t *testing.T, url string, admin config.Secret, name string, r ...candorv1.Role) *http.Client {
 	t.Helper()
 	c := httpClient(t)
 	c.Transport = bearer{admin, c.Transport}
 	res, err := candorv1connect.NewTokenServiceClient(c, url).CreateToken(t.Context(), connect.NewRequest(&candorv1.CreateTokenRequest{
-		Name: name, Roles: []candorv1.Role{r},
+		Name: name, Roles: r,
 	}))
 	if err != nil {
 		t.Fatal(err)

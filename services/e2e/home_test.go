@@ -42,7 +42,7 @@ func play(t *testing.T, change func(*app.Config)) *home {
 		change(&cfg)
 	}
 	h := &home{t: t, keys: cfg.Keys, admin: admin}
-	if h.app, err = app.New(t.Context(), cfg, append(app.All(), "sandbox"), zerolog.Nop()); err != nil {
+	if h.app, err = app.New(t.Context(), cfg, append(app.All(), "sandbox"), zerolog.New(t.Output()).Level(zerolog.InfoLevel)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,8 +58,7 @@ func play(t *testing.T, change func(*app.Config)) *home {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.driver.Close)
-	h.sandbox = sandbox.NewClient(h.app.Sandbox().URL(), config.Secret(h.app.Sandbox().Token()))
-	t.Cleanup(h.sandbox.Close)
+	h.sandbox = sandboxClient(t, h.app.Sandbox())
 	return h
 }
 
@@ -79,6 +78,27 @@ func (h *home) rest(incident string) *bench.Verdict {
 func (h *home) incidents() candorv1connect.IncidentServiceClient {
 	h.t.Helper()
 	return candorv1connect.NewIncidentServiceClient(role(h.t, h.app.APIURL(), h.admin, "helmsman", candorv1.Role_ROLE_COMMANDER), h.app.APIURL())
+}
+
+// ledger is what is known, as a commander sees it.
+func (h *home) ledger() candorv1connect.LedgerServiceClient {
+	h.t.Helper()
+	return candorv1connect.NewLedgerServiceClient(role(h.t, h.app.APIURL(), h.admin, "watcher", candorv1.Role_ROLE_COMMANDER), h.app.APIURL())
+}
+
+// receipts says what becomes of messages from now on.
+func (h *home) receipts(r sandbox.Receipts) {
+	h.t.Helper()
+	r.Enabled = true
+	if err := h.sandbox.SetReceipts(h.t.Context(), r); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// heard waits until every receipt is in and nothing more happens, and takes stock.
+func (h *home) heard(inc *candorv1.Incident) *bench.Verdict {
+	h.t.Helper()
+	return heard(h.t, h.driver, h.sandbox, inc)
 }
 
 // tell declares a roster with a playbook and has it approved.
@@ -115,4 +135,12 @@ func startSandbox(t *testing.T) *sandbox.Sandbox {
 		}
 	})
 	return s
+}
+
+// sandboxClient asks a sandbox as other processes do.
+func sandboxClient(t *testing.T, s *sandbox.Sandbox) *sandbox.Client {
+	t.Helper()
+	c := sandbox.NewClient(s.URL(), config.Secret(s.Token()))
+	t.Cleanup(c.Close)
+	return c
 }

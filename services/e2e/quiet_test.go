@@ -55,24 +55,14 @@ func TestAtNightTextMessagesWaitAndEMailsGo(t *testing.T) {
 		fmt.Fprintf(&file, "N%02d,Ana,n%02d@example.com,+1212555%04d,%s,US,%s\n", i, i, 100+i, []string{"en", "es"}[i%2], zone)
 	}
 	p.tell("night", text, facts, strings.NewReader(file.String()))
-	channel := func(st *candorv1.Status, ch candorv1.Channel) *candorv1.ChannelStatus {
-		for _, w := range st.GetWaves() {
-			for _, c := range w.GetChannels() {
-				if c.GetChannel() == ch {
-					return c
-				}
-			}
-		}
-		return nil
-	}
 	st, err := p.driver.Await(t.Context(), "night", func(st *candorv1.Status) bool {
-		return channel(st, candorv1.Channel_CHANNEL_EMAIL).GetStates()["accepted"] == customers &&
-			channel(st, candorv1.Channel_CHANNEL_SMS).GetStates()["waiting"] == customers
+		return channelOf(st, candorv1.Channel_CHANNEL_EMAIL).GetStates()["accepted"] == customers &&
+			channelOf(st, candorv1.Channel_CHANNEL_SMS).GetStates()["waiting"] == customers
 	})
 	if err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}
-	for _, r := range channel(st, candorv1.Channel_CHANNEL_SMS).GetReasons() {
+	for _, r := range channelOf(st, candorv1.Channel_CHANNEL_SMS).GetReasons() {
 		if r.GetReason() != "quiet_hours" || r.GetCount() != customers {
 			t.Errorf("waiting for %v until %s", r, open)
 		}

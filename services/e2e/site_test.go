@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,9 +24,11 @@ import (
 	"candor/pkg/bus"
 	"candor/pkg/config"
 	"candor/pkg/rpc/candorv1connect"
+	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/app"
 	"candor/services/bench"
+	"candor/services/frontdoor"
 	"candor/services/sandbox"
 )
 
@@ -76,9 +80,14 @@ type site struct {
 	first string // stands for the admin in the settings
 	// settings are the sections of candor.yaml but for those that every process needs.
 	settings map[string]string
-	truth    *sandbox.Client
-	driver   *bench.Driver
-	started  int
+	// lent are the folders of targets that see a part of the keys only.
+	lent   map[string]string
+	truth  *sandbox.Client
+	driver *bench.Driver
+	door   string // where the front door is, once hear has found it a place
+	// providers is where the providers are, or who stands in front of them.
+	providers string
+	started   int
 }
 
 // newSite makes keys and a folder; nothing runs yet.
@@ -89,14 +98,58 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{t: t, dir: dir, data: filepath.Join(dir, "data"), admin: admin, first: cfg.FirstAdmin, settings: map[string]string{
+	return &site{t: t, dir: dir, data: filepath.Join(dir, "data"), admin: admin, first: cfg.FirstAdmin, lent: map[string]string{}, settings: map[string]string{
 		"http": "{addr: '127.0.0.1:0'}",
 		"nats": "{free_space_mark: 1}",
 		// A provider that answers at once or never, and that lists a message as soon as it has it.
-		"sms":     "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
-		"email":   "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
-		"sandbox": "{listen: '127.0.0.1:0'}",
+		"sms":       "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
+		"email":     "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, pause_poll: 1s, hold: 300ms}",
+		"sandbox":   "{listen: '127.0.0.1:0'}",
+		"frontdoor": "{listen: '127.0.0.1:0'}",
+		"planner":   "{sweep_every: 1s}",
 	}}
+}
+
+// lend gives a target a folder of its own, with copies of some of the keys and no others.
+func (s *site) lend(target string, names ...string) {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, "lent-"+target)
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join(s.keys(), name))
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.lent[target] = dir
+}
+
+// hear finds the front door a place, and tells the providers and us. Before that the sandbox must run, and nothing else.
+func (s *site) hear() {
+	s.t.Helper()
+	l, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.door = "http://" + addr
+	key, err := s.truth.SendGridPublicKey(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.truth.SetHooks(s.t.Context(), sandbox.Hooks{EventsURL: s.door + frontdoor.SendGridPath, InboundURL: s.door + frontdoor.TwilioInboundPath}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.settings["frontdoor"] = fmt.Sprintf("{listen: %q, public_url: %q, sendgrid: {public_key: %q}}", addr, s.door, key)
+	s.provide(s.providers)
 }
 
 func (s *site) keys() string { return filepath.Join(s.dir, "keys") }
@@ -120,7 +173,7 @@ func (s *site) launch(targets string, change map[string]string) (*process, *bufi
 	sections := maps.Clone(s.settings)
 	maps.Copy(sections, change)
 	var text strings.Builder
-	fmt.Fprintf(&text, "data: %q\nkeys: %q\nfirst_admin: %q\n", s.data, s.keys(), s.first)
+	fmt.Fprintf(&text, "data: %q\nkeys: %q\nfirst_admin: %q\n", s.data, cmp.Or(s.lent[targets], s.keys()), s.first)
 	for name, section := range sections {
 		fmt.Fprintf(&text, "%s: %s\n", name, section)
 	}
@@ -196,10 +249,15 @@ func (s *site) startSandbox(section string) *process {
 	return p
 }
 
-// provide says where both providers are.
+// provide says where both providers are. They call the front door back, or nobody while it has no place.
 func (s *site) provide(url string) {
-	s.settings["providers"] = fmt.Sprintf("{twilio: {base_url: %q, account_sid: %s, secret: 'env:CANDOR_E2E_TWILIO', callback_url: '%s/callbacks'}, "+
-		"sendgrid: {base_url: %q, api_key: 'env:CANDOR_E2E_SENDGRID'}}", url, sandbox.DefaultAccountSID, url, url)
+	s.providers = url
+	callback := ""
+	if s.door == "" {
+		callback = fmt.Sprintf(", callback_url: '%s/callbacks'", url)
+	}
+	s.settings["providers"] = fmt.Sprintf("{twilio: {base_url: %q, account_sid: %s, secret: 'env:CANDOR_E2E_TWILIO'%s}, "+
+		"sendgrid: {base_url: %q, api_key: 'env:CANDOR_E2E_SENDGRID'}}", url, sandbox.DefaultAccountSID, callback, url)
 }
 
 // drive makes the people who use the api of a process.
@@ -221,6 +279,11 @@ func (s *site) split() (broker *process, services map[string]*process) {
 	}
 	broker = s.start("nats", map[string]string{"nats": "{listen: '127.0.0.1:0', free_space_mark: 1}"})
 	s.settings["nats"] = fmt.Sprintf("{url: %q}", broker.NATS)
+	// What opens no page is enough for who faces the internet; the api would write it at its start.
+	if _, err := vault.Open(s.keys(), zerolog.Nop()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.lend("frontdoor", "door.key", filepath.Join("nats", "frontdoor.seed"))
 	services = map[string]*process{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -3,10 +3,10 @@ package email
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"candor/pkg/dispatch"
 	"candor/pkg/journal"
-	"candor/services/email/sendgrid"
 )
 
 // Config says how e-mails are sent.
@@ -16,14 +16,15 @@ type Config struct {
 	InFlight int `yaml:"in_flight"`
 	// SharedIntent is how many people small requests share an intent for. More is faster where requests are for a hundred or
 	// fewer, and leaves more of them uncertain when a process dies.
-	SharedIntent int             `yaml:"shared_intent"`
-	SendGrid     sendgrid.Config `yaml:"-"`
+	SharedIntent int `yaml:"shared_intent"`
+	// Failover says when e-mails leave a route for the next one.
+	Failover Failover `yaml:"failover"`
 }
 
 // DefaultConfig returns settings for a provider that takes a thousand recipients in a request.
 func DefaultConfig() Config {
-	c := Config{Config: dispatch.DefaultConfig(channel), InFlight: 16, SharedIntent: 100, SendGrid: sendgrid.DefaultConfig()}
-	c.Provider, c.StrideSlots = "sendgrid", 1000
+	c := Config{Config: dispatch.DefaultConfig(channel), InFlight: 16, SharedIntent: 100, Failover: Failover{After: 5, BackAfter: 10 * time.Minute, BackTrials: 3}}
+	c.Provider, c.StrideSlots = SendGrid, 1000
 	return c
 }
 
@@ -35,6 +36,9 @@ func (c Config) Validate() error {
 	}
 	if c.SharedIntent < 1 || c.SharedIntent > journal.MaxSlots {
 		err = errors.Join(err, fmt.Errorf("shared_intent is %d: set 1 to %d", c.SharedIntent, journal.MaxSlots))
+	}
+	if e := c.Failover.Validate(); e != nil {
+		err = errors.Join(err, fmt.Errorf("failover: %w", e))
 	}
 	return err
 }

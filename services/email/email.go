@@ -1,7 +1,9 @@
 // Package email tells customers by e-mail.
 //
 // In:  order.email.>   Out: journal.email.>, later.email.>, the provider
-// Crash: as package dispatch says; an e-mail that may have been sent is kept as uncertain, since there is nobody to ask.
+// Crash: as package dispatch says; an e-mail that may have been sent is kept as uncertain, since there is nobody to ask. It is
+// never sent through another provider: the journal lets a notice go on only after a definite failure. Which provider works is
+// known by each process for itself, and found out anew after a start.
 package email
 
 import (
@@ -11,10 +13,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"candor/pkg/dispatch"
 	"candor/pkg/notice"
 	"candor/pkg/noticeid"
-	"candor/pkg/playbook"
 	"candor/pkg/provider"
 	"candor/pkg/roster"
 	"candor/pkg/suppression"
@@ -32,18 +35,23 @@ type Suppressions interface {
 
 // Sender is the courier of e-mails.
 type Sender struct {
-	provider provider.EmailSender
-	texts    *notice.Library
-	stopped  Suppressions
-	ids      *noticeid.Codec
-	now      func() time.Time
-	gate     *dispatch.Gate
-	share    int
+	routes  []Route
+	health  *health
+	texts   *notice.Library
+	stopped Suppressions
+	ids     *noticeid.Codec
+	now     func() time.Time
+	log     zerolog.Logger
+	gate    *dispatch.Gate
+	share   int
 }
 
-// New returns a Sender that has at most cfg.InFlight requests under way, over all pages.
-func New(cfg Config, p provider.EmailSender, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time) *Sender {
-	return &Sender{provider: p, texts: texts, stopped: stopped, ids: ids, now: now, gate: dispatch.NewGate(cfg.InFlight), share: cfg.SharedIntent}
+// New returns a Sender that has at most cfg.InFlight requests under way, over all pages. The routes are in order of preference.
+func New(cfg Config, routes []Route, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time, log zerolog.Logger) *Sender {
+	return &Sender{
+		routes: routes, health: newHealth(cfg.Failover, len(routes)), texts: texts, stopped: stopped, ids: ids, now: now, log: log,
+		gate: dispatch.NewGate(cfg.InFlight), share: cfg.SharedIntent,
+	}
 }
 
 // Ready prepares a page.
@@ -52,17 +60,19 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := set.Text(p.Key.Wave, channel, p.Roster.Language)
+	base := p.Incident.BaseOf(p.Key.Wave)
+	text, err := set.Text(base, channel, p.Roster.Language)
 	if err != nil {
 		return nil, err
 	}
 	pb := set.Playbook
-	wave := pb.Waves[p.Key.Wave]
+	wave := pb.Waves[base]
 	if wave == nil || wave.Channels.Email == nil {
-		return nil, fmt.Errorf("the playbook has no e-mails in wave %s", p.Key.Wave)
+		return nil, fmt.Errorf("the playbook has no e-mails in wave %s", base)
 	}
-	if pb.Providers.SendGrid == nil {
-		return nil, errors.New("the playbook names no sender of e-mails")
+	ways, usable := s.approved(&pb.Providers)
+	if len(usable) == 0 {
+		return nil, errors.New("the playbook names no sender of e-mails that this installation has")
 	}
 	zone, err := time.LoadLocation(p.Roster.TimeZone)
 	if err != nil {
@@ -70,9 +80,9 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	}
 	hash := text.Hash()
 	return &round{
-		Sender: s, page: p, text: text.Dated(s.now().In(zone)), sendgrid: pb.Providers.SendGrid,
+		Sender: s, page: p, text: text.Dated(s.now().In(zone)), ways: ways, usable: usable,
 		terms: dispatch.Terms{
-			TextHash: hash[:], StrideSlots: max(pb.Providers.SendGrid.Batch, s.share), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
+			TextHash: hash[:], StrideSlots: max(ways[usable[0]].batch, s.share), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
 			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
 		},
 		asked: make([]uint64, len(p.Roster.Customers)),
@@ -82,10 +92,15 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 // round is one page of e-mails.
 type round struct {
 	*Sender
-	page     dispatch.Page
-	text     *notice.Text
-	sendgrid *playbook.SendGrid
-	terms    dispatch.Terms
+	page   dispatch.Page
+	text   *notice.Text
+	ways   []way // by the number of the route
+	usable []int // the numbers of those that the playbook has, in order of preference
+	terms  dispatch.Terms
+	// How the next stride goes, once somebody asked, and the version of the health that said so.
+	ticket  ticket
+	version uint64
+	chosen  bool
 	// By slot: one more than the version of the list at which the mailbox had not been opted out, 0 if nobody asked.
 	asked []uint64
 }
@@ -113,29 +128,66 @@ func (r *round) Suppressed(slot uint32, _ int) string {
 	return ""
 }
 
-// Pace counts recipients; a rate given in requests is turned into recipients by the size of a request.
+// Pace counts recipients.
 func (r *round) Pace(uint32, int) dispatch.Pace {
-	perSec := r.sendgrid.RecipientsPerSec
-	if perSec == 0 {
-		perSec = r.sendgrid.RequestsPerSec * float64(r.sendgrid.Batch)
+	w := r.way()
+	p := dispatch.Pace{Provider: w.Name, Sender: w.from, PerSec: w.perSec, Units: 1}
+	if r.ticket.claim != 0 && (p.PerSec == 0 || p.PerSec > trialPerSec) {
+		p.PerSec = trialPerSec
 	}
-	return dispatch.Pace{Sender: r.sendgrid.From, PerSec: perSec, Units: 1}
+	return p
 }
 
 // Send makes requests of at most the playbook's batch, each of customers who read the same text.
 func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome {
 	out := make([]dispatch.Outcome, len(s.Slots))
-	requests := r.requests(s)
+	w, t, ok := r.named(s.Provider)
+	if !ok {
+		for i := range out {
+			out[i].Outcome = provider.Outcome{Class: provider.Misconfigured, Reason: "no_such_route"}
+		}
+		return out
+	}
+	requests := r.requests(s, w.batch)
+	verdicts := make([]verdict, len(requests))
+	reasons := make([]string, len(requests))
 	r.gate.Each(len(requests), func(i int) {
-		m, places := r.mail(s, requests[i], out)
+		if r.left(t) {
+			// What fails in doubt stays in doubt: the rest of the stride is better sent by the next one.
+			for _, n := range requests[i].places {
+				out[n].Outcome = provider.Outcome{Class: provider.NotSent, Reason: "not_begun"}
+			}
+			return
+		}
+		m, places := r.mail(s, w, requests[i], out)
 		if len(places) == 0 {
 			return
 		}
-		for i, o := range r.provider.SendEmail(ctx, m, s.SendBefore) {
+		outcomes := w.Provider.SendEmail(ctx, m, s.SendBefore)
+		for i, o := range outcomes {
 			out[places[i]].Outcome = o
 		}
+		verdicts[i], reasons[i] = judge(outcomes)
+		if t.claim == 0 {
+			r.heard(t, verdicts[i], reasons[i], r.now())
+		}
 	})
+	if t.claim != 0 {
+		v, reason := trial(verdicts, reasons)
+		r.heard(t, v, reason, r.now())
+	}
 	return out
+}
+
+// trial makes one verdict of those of a trial's requests: it must not fail at all.
+func trial(verdicts []verdict, reasons []string) (v verdict, reason string) {
+	for i := range verdicts {
+		if verdicts[i] == fails {
+			return fails, reasons[i]
+		}
+		v = max(v, verdicts[i])
+	}
+	return v, ""
 }
 
 // request is places in a stride whose customers read the same text.
@@ -145,7 +197,7 @@ type request struct {
 }
 
 // requests splits the stride by variant and size.
-func (r *round) requests(s dispatch.Stride) []request {
+func (r *round) requests(s dispatch.Stride, batch int) []request {
 	var alike []*request
 	byVariant := map[notice.VariantKey]*request{}
 	var q *request // neighbours are mostly alike
@@ -162,7 +214,7 @@ func (r *round) requests(s dispatch.Stride) []request {
 	}
 	var list []request
 	for _, q := range alike {
-		for places := range slices.Chunk(q.places, r.sendgrid.Batch) {
+		for places := range slices.Chunk(q.places, batch) {
 			list = append(list, request{variant: q.variant, places: places})
 		}
 	}
@@ -171,7 +223,7 @@ func (r *round) requests(s dispatch.Stride) []request {
 
 // mail makes one request, leaving out those who must not be sent to after all: STOP or
 // a pause may have come since the stride was chosen. It returns the places of those who are in it.
-func (r *round) mail(s dispatch.Stride, q request, out []dispatch.Outcome) (*provider.Email, []int) {
+func (r *round) mail(s dispatch.Stride, w *way, q request, out []dispatch.Outcome) (*provider.Email, []int) {
 	if s.Halted() {
 		for _, i := range q.places {
 			out[i].Halted = true
@@ -180,7 +232,7 @@ func (r *round) mail(s dispatch.Stride, q request, out []dispatch.Outcome) (*pro
 	}
 	e := r.text.Email(q.variant)
 	m := &provider.Email{
-		From: r.sendgrid.From, FromName: r.sendgrid.FromName, ReplyTo: r.sendgrid.ReplyTo,
+		From: w.from, FromName: w.fromName, ReplyTo: w.replyTo,
 		Subject: e.Subject, Text: e.Text, HTML: e.HTML, Vars: e.Vars,
 		Recipients: make([]provider.Recipient, 0, len(q.places)),
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"candor/pkg/dispatch"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type carrier struct {
 	mu   sync.Mutex
 	sent []provider.Email
+	// answer is what becomes of a recipient; nil accepts.
+	answer func(provider.Recipient) provider.Outcome
 }
 
 func (c *carrier) SendEmail(_ context.Context, m *provider.Email, _ time.Time) []provider.Outcome {
@@ -41,8 +44,30 @@ func (c *carrier) SendEmail(_ context.Context, m *provider.Email, _ time.Time) [
 	out := make([]provider.Outcome, len(m.Recipients))
 	for i, r := range m.Recipients {
 		out[i] = provider.Outcome{Class: provider.Accepted, ID: "of " + r.ID}
+		if c.answer != nil {
+			out[i] = c.answer(r)
+		}
 	}
 	return out
+}
+
+func (c *carrier) say(o provider.Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = func(provider.Recipient) provider.Outcome { return o }
+}
+
+// told returns how often each mailbox was sent to.
+func (c *carrier) told() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := map[string]int{}
+	for _, e := range c.sent {
+		for _, r := range e.Recipients {
+			m[r.To.Reveal()]++
+		}
+	}
+	return m
 }
 
 type optOuts map[string]bool
@@ -53,7 +78,7 @@ func (o optOuts) Version() uint64 { return uint64(len(o)) }
 
 var now = time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
 
-func starter(t *testing.T, name string) string {
+func starter(t testing.TB, name string) string {
 	t.Helper()
 	b, err := fs.ReadFile(playbook.Starter(), name)
 	if err != nil {
@@ -62,15 +87,28 @@ func starter(t *testing.T, name string) string {
 	return string(b)
 }
 
-func newRound(t *testing.T, c *carrier, stopped optOuts, batch int, customers ...roster.Customer) *round {
+func newRound(t testing.TB, c provider.EmailSender, stopped optOuts, batch int, customers ...roster.Customer) *round {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.InFlight = 4
-	s := New(cfg, c, notice.NewLibrary(), stopped, noticeid.New([]byte("0123456789abcdef0123456789abcdef")), func() time.Time { return now })
-	d := &candorv1.Declaration{
+	s := New(cfg, []Route{{Name: SendGrid, Provider: c}}, notice.NewLibrary(), stopped, ids, func() time.Time { return now }, zerolog.Nop())
+	return ready(t, s, declaration(t, batch), customers...)
+}
+
+var ids = noticeid.New([]byte("0123456789abcdef0123456789abcdef"))
+
+// declaration has the starter playbook, with requests of a size and a relay beside SendGrid.
+func declaration(t testing.TB, batch int) *candorv1.Declaration {
+	t.Helper()
+	const relay = "\n  smtp:\n    from: relay@northwind.example\n    from_name: Northwind Power\n    reply_to: help@northwind.example\n    messages_per_sec: 20"
+	return &candorv1.Declaration{
 		Incident: "acme-2026", Facts: starter(t, "facts.yaml"),
-		Playbook: strings.Replace(starter(t, "playbook.yaml"), "batch: 500", fmt.Sprintf("batch: %d", batch), 1),
+		Playbook: strings.Replace(starter(t, "playbook.yaml"), "batch: 500", fmt.Sprintf("batch: %d%s", batch, relay), 1),
 	}
+}
+
+func ready(t testing.TB, s *Sender, d *candorv1.Declaration, customers ...roster.Customer) *round {
+	t.Helper()
 	r, err := s.Ready(dispatch.Page{
 		Key:      journal.Key{Channel: channel, Incident: "acme-2026", Wave: "w0"},
 		Incident: &incident.Incident{ID: "acme-2026", Draft: &candorv1.Drafted{Declaration: d, PlanHash: incident.Hash(d)}},
@@ -99,7 +137,7 @@ func people(n int) []roster.Customer {
 }
 
 func stride(n int) dispatch.Stride {
-	s := dispatch.Stride{Attempt: 1, Sender: "x", SendBefore: now.Add(time.Minute), At: now, Halted: func() bool { return false }}
+	s := dispatch.Stride{Attempt: 1, Provider: SendGrid, Sender: "x", SendBefore: now.Add(time.Minute), At: now, Halted: func() bool { return false }}
 	for i := range n {
 		s.Slots, s.Address = append(s.Slots, uint32(i)), append(s.Address, 0)
 	}
@@ -201,7 +239,34 @@ func TestValuesThatAreTooLongAreThatCustomersDefect(t *testing.T) {
 func TestPaceCountsRecipients(t *testing.T) {
 	t.Parallel()
 	r := newRound(t, &carrier{}, nil, 500, people(1)...)
-	if p := r.Pace(0, 0); p.PerSec != 100*500 || p.Units != 1 {
+	if p := r.Pace(0, 0); p.PerSec != 100*500 || p.Units != 1 || p.Provider != SendGrid {
 		t.Errorf("pace = %+v, want 100 requests of 500 a second", p)
+	}
+}
+
+// An addition has the texts and terms of the wave that it adds to.
+func TestAdditionUsesItsBase(t *testing.T) {
+	t.Parallel()
+	s := New(DefaultConfig(), []Route{{Name: SendGrid, Provider: &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, func() time.Time { return now }, zerolog.Nop())
+	d := declaration(t, 100)
+	p := dispatch.Page{
+		Key: journal.Key{Channel: channel, Incident: "acme-2026", Wave: "w0-r1"},
+		Incident: &incident.Incident{
+			ID: "acme-2026", Draft: &candorv1.Drafted{Declaration: d, PlanHash: incident.Hash(d)},
+			Additions: map[string]*incident.Addition{"w0-r1": {AdditionDrafted: &candorv1.AdditionDrafted{Addition: &candorv1.Addition{Wave: "w0-r1", Base: "w0"}}}},
+		},
+		Roster: &roster.Page{TimeZone: "America/New_York", Language: "en", Customers: people(1)},
+	}
+	added, err := s.Ready(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := ready(t, s, d, people(1)...)
+	if string(added.Terms().TextHash) != string(first.Terms().TextHash) {
+		t.Error("the addition has another text")
+	}
+	p.Key.Wave = "w0-r2"
+	if _, err := s.Ready(p); err == nil {
+		t.Error("a wave that nobody has heard of is ready")
 	}
 }

@@ -50,21 +50,47 @@ func history(t testing.TB, pages uint32, channels ...candorv1.Channel) []bus.Mes
 	return ms
 }
 
+// receipts say of all messages of a history that they arrived, a few at a time as a front door batches them.
+func receipts(t testing.TB, pages uint32, channels ...candorv1.Channel) []bus.Message {
+	t.Helper()
+	const batch = 25
+	var ms []bus.Message
+	for _, ch := range channels {
+		for slot := uint32(0); slot < 1000; slot += batch {
+			for page := range pages {
+				e := outcome(1, delivered, "", slot, batch)
+				ms = append(ms, bus.Message{Subject: topology.Receipt(ch, "i1", "w0", page), Data: encode(t, stamped(e, noon))})
+			}
+		}
+	}
+	return ms
+}
+
+func hearAll(t testing.TB, b *books, ms []bus.Message) {
+	for i, m := range ms {
+		if err := b.hear(bus.Stored{Subject: m.Subject, Seq: uint64(i + 1), Time: noon, Data: m.Data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.count()
+}
+
 func foldAll(t testing.TB, b *books, ms []bus.Message) {
 	for i, m := range ms {
 		if err := b.fold(bus.Stored{Subject: m.Subject, Seq: uint64(i + 1), Time: noon, Data: m.Data}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.caughtUp(uint64(len(ms)))
+	b.count()
 }
 
 // A million customers on two channels may cost 40 MB; this is a tenth of them.
 func TestMemory(t *testing.T) { //nolint:paralleltest // measures the heap
-	ms := history(t, 100, sms, email)
+	ms, heard := history(t, 100, sms, email), receipts(t, 100, sms, email)
 	before := heap()
 	b := newBooks()
 	foldAll(t, b, ms)
+	hearAll(t, b, heard)
 	used := heap() - before
 	t.Logf("200,000 notices take %d kB", used/1024)
 	if used > 4<<20 {
@@ -72,6 +98,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // measures the heap
 	}
 	runtime.KeepAlive(b)
 	runtime.KeepAlive(ms)
+	runtime.KeepAlive(heard)
 }
 
 func heap() uint64 {
@@ -87,6 +114,18 @@ func BenchmarkFold(b *testing.B) {
 	b.ResetTimer()
 	for b.Loop() {
 		foldAll(b, newBooks(), ms)
+	}
+	b.ReportMetric(float64(b.N)*1e6/b.Elapsed().Seconds(), "notices/s")
+}
+
+func BenchmarkHear(b *testing.B) {
+	ms, heard := history(b, 1000, sms), receipts(b, 1000, sms)
+	for b.Loop() {
+		b.StopTimer()
+		bk := newBooks()
+		foldAll(b, bk, ms)
+		b.StartTimer()
+		hearAll(b, bk, heard)
 	}
 	b.ReportMetric(float64(b.N)*1e6/b.Elapsed().Seconds(), "notices/s")
 }
@@ -110,7 +149,7 @@ func BenchmarkRebuild(b *testing.B) {
 		if _, err := conn.Read(b.Context(), topology.StreamJournal, "", 1, l.books.fold); err != nil {
 			b.Fatal(err)
 		}
-		l.books.caughtUp(1)
+		l.books.count()
 	}
 	b.ReportMetric(float64(b.N)*1e6/b.Elapsed().Seconds(), "notices/s")
 }
@@ -122,7 +161,7 @@ func BenchmarkStatus(b *testing.B) {
 	inc := declared()
 	b.Run("quiet", func(b *testing.B) {
 		for b.Loop() {
-			bk.status("i1", inc, noon)
+			bk.status("i1", inc, as(noon))
 		}
 	})
 	b.Run("all pages changed", func(b *testing.B) {
@@ -133,7 +172,7 @@ func BenchmarkStatus(b *testing.B) {
 				i1.stale = append(i1.stale, p)
 			}
 			start := time.Now()
-			bk.status("i1", inc, noon)
+			bk.status("i1", inc, as(noon))
 			b.ReportMetric(float64(time.Since(start).Microseconds()), "last-µs")
 		}
 	})

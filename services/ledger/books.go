@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,11 +22,14 @@ type books struct {
 	mu        sync.Mutex
 	words     *journal.Words
 	incidents map[string]*book
-	sheets    map[string]*sheet // by subject
-	strays    []string          // subjects in the stream that are nobody's journal
-	foldedTo  uint64
-	waiting   []waiter
-	codes     [][]journal.Code // scratch of recount
+	sheets    map[string]*sheet // by subject, without its first token
+	strays    []string          // subjects in the streams that belong to no page
+	journals  tide
+	receipts  tide
+	calls     tide
+	codes     [][]journal.Code   // scratch of recount and climb
+	ladders   map[string]*ladder // by incident
+	asked     map[string]*wishes // by incident
 }
 
 // book is one incident.
@@ -36,6 +38,7 @@ type book struct {
 	funnels  []*funnel // by wave and channel
 	pages    map[uint32]*page
 	stale    []*page
+	ladder   *ladder // by which the pages were climbed
 }
 
 // funnel is one channel of one wave.
@@ -44,19 +47,29 @@ type funnel struct {
 	channel candorv1.Channel
 	sheets  []*sheet // by page
 
+	moved       instant   // when an entry was last written
 	first, last time.Time // accepted
 	minutes     window
 	seconds     window
 }
 
-// sheet is one journal.
+// sheet is one journal, with its receipts.
 type sheet struct {
 	page   *page
 	book   *book
 	funnel *funnel
 	state  *journal.State
 	damage error // why no later entry was folded
-	counts tally // of its notices; true unless the page is stale
+	deaf   error // why no later receipt was folded
+	// returned: the journal says of a message that it was not delivered.
+	returned bool
+
+	// True unless the page is stale.
+	counts tally
+	heard  heard
+
+	changed     instant // by the stream's clock
+	first, last instant // accepted
 }
 
 // page is one page of the roster, in all waves and on all channels.
@@ -65,37 +78,38 @@ type page struct {
 	sheets []*sheet // by wave and channel
 	stale  bool     // an entry was folded since it was counted
 	people tally    // its customers that have a notice, by their best or worst one
-}
-
-// waiter wants to know when everything up to seq has been folded.
-type waiter struct {
-	seq  uint64
-	done chan struct{}
+	rungs  []rung   // for each step of the book's ladder; nil if they were not looked at since the page was counted
 }
 
 func newBooks() *books {
-	return &books{words: journal.NewWords(), incidents: map[string]*book{}, sheets: map[string]*sheet{}}
+	b := &books{
+		words: journal.NewWords(), incidents: map[string]*book{}, sheets: map[string]*sheet{},
+		ladders: map[string]*ladder{}, asked: map[string]*wishes{},
+	}
+	b.journals.mu, b.receipts.mu, b.calls.mu = &b.mu, &b.mu, &b.mu
+	return b
 }
 
-// fold takes the next message of the stream. An error names the journal that is read no further; the rest goes on.
+// fold takes the next message of the journals. An error names the journal that is read no further; the rest goes on.
 func (b *books) fold(m bus.Stored) error {
 	e := &candorv1.JournalEntry{}
 	damage := proto.Unmarshal(m.Data, e)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if m.Seq <= b.foldedTo {
+	if m.Seq <= b.journals.foldedTo {
 		return nil
 	}
-	defer b.advance(m.Seq)
-	sh, err := b.sheet(m.Subject)
+	defer b.journals.advance(m.Seq)
+	sh, err := b.sheet(m.Subject, topology.ParseJournal)
 	if err != nil {
 		return err
 	}
 	if sh.damage != nil {
 		return nil
 	}
-	before := sh.state.Accepted
+	count := sh.counter(e)
+	before := count()
 	if damage == nil {
 		damage = sh.state.Apply(m.Seq, e)
 	}
@@ -103,32 +117,127 @@ func (b *books) fold(m bus.Stored) error {
 		sh.damage = fmt.Errorf("entry %d cannot be read: %w", m.Seq, damage)
 		return sh.damage
 	}
+	sh.moved(m.Time, e, count()-before)
+	sh.funnel.moved = max(sh.funnel.moved, sh.changed)
+	return nil
+}
+
+// hear takes the next message of the receipts. An error names the page whose receipts are read no further.
+func (b *books) hear(m bus.Stored) error {
+	e := &candorv1.JournalEntry{}
+	damage := proto.Unmarshal(m.Data, e)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if m.Seq <= b.receipts.foldedTo {
+		return nil
+	}
+	defer b.receipts.advance(m.Seq)
+	sh, err := b.sheet(m.Subject, topology.ParseReceipt)
+	if err != nil {
+		return err
+	}
+	if sh.damage != nil || sh.deaf != nil {
+		return nil
+	}
+	before := sh.accepted(e)
+	if damage == nil {
+		damage = sh.state.Hear(m.Seq, e)
+	}
+	if damage != nil {
+		sh.deaf = fmt.Errorf("receipt %d cannot be read: %w", m.Seq, damage)
+		return sh.deaf
+	}
+	sh.moved(m.Time, e, sh.accepted(e)-before)
+	return nil
+}
+
+// counter returns how to count the notices that a provider had at some time, before and after an entry of the journal. As
+// long as nothing came back these are the ones that it has, which is cheaper by a tenth of the rebuild.
+func (sh *sheet) counter(e *candorv1.JournalEntry) func() int {
+	for _, g := range e.GetOutcomes().GetGroups() {
+		switch g.GetResult() {
+		case candorv1.Result_RESULT_UNDELIVERED, candorv1.Result_RESULT_UNDELIVERED_RETRY, candorv1.Result_RESULT_UNDELIVERED_NEXT_ADDRESS:
+			sh.returned = true
+		}
+	}
+	if sh.returned || sh.state.HeardSeq > 0 {
+		return func() int { return sh.accepted(e) }
+	}
+	return func() int { return sh.state.Accepted }
+}
+
+// accepted counts, among the notices of which an entry may be the first to say that a provider has them, those that one had
+// at some time. It never falls, in whatever order entries and receipts come.
+func (sh *sheet) accepted(e *candorv1.JournalEntry) (n int) {
+	count := func(runs []uint32) {
+		for i := 0; i+1 < len(runs); i += 2 {
+			for slot := runs[i]; slot < runs[i]+runs[i+1] && slot < uint32(sh.state.Len()); slot++ {
+				if sh.state.EverAccepted(slot) {
+					n++
+				}
+			}
+		}
+	}
+	if e.GetOpened() != nil && sh.state.HeardSeq > 0 { // receipts came before it
+		count([]uint32{0, uint32(sh.state.Len())})
+	}
+	for _, g := range e.GetOutcomes().GetGroups() {
+		switch g.GetResult() {
+		case candorv1.Result_RESULT_ACCEPTED, candorv1.Result_RESULT_DELIVERED, candorv1.Result_RESULT_DOUBTFUL,
+			candorv1.Result_RESULT_UNDELIVERED, candorv1.Result_RESULT_UNDELIVERED_RETRY, candorv1.Result_RESULT_UNDELIVERED_NEXT_ADDRESS:
+			count(g.GetSlots())
+		}
+	}
+	return n
+}
+
+// moved notes that an entry was folded that made n more notices accepted.
+func (sh *sheet) moved(at time.Time, e *candorv1.JournalEntry, n int) {
 	if !sh.page.stale {
 		sh.page.stale = true
 		sh.book.stale = append(sh.book.stale, sh.page)
 	}
-	if n := sh.state.Accepted - before; n > 0 {
-		at := e.GetOccurredAt().AsTime()
-		if e.GetOccurredAt() == nil || at.After(m.Time) {
-			at = m.Time // a worker whose clock runs ahead must not spoil everybody's rate
-		}
-		sh.funnel.accepted(at, uint64(n))
+	sh.changed = max(sh.changed, instantOf(at))
+	if n <= 0 {
+		return
 	}
-	return nil
+	if said := e.GetOccurredAt(); said != nil && said.AsTime().Before(at) {
+		at = said.AsTime() // and not later: a worker whose clock runs ahead must not spoil everybody's rate
+	}
+	sh.funnel.accepted(at, uint64(n))
+	if sh.first == 0 || instantOf(at) < sh.first {
+		sh.first = instantOf(at)
+	}
+	sh.last = max(sh.last, instantOf(at))
 }
 
-// sheet returns the sheet of a journal, a new one for a new subject.
-func (b *books) sheet(subject string) (*sheet, error) {
-	if sh := b.sheets[subject]; sh != nil {
+// instant is a moment in nanoseconds since 1970; 0 is none.
+type instant int64
+
+func instantOf(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	return instant(t.UnixNano())
+}
+
+func (i instant) time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(i)).UTC()
+}
+
+// sheet returns the sheet of a journal or its receipts, a new one for a new page.
+func (b *books) sheet(subject string, parse func(string) (topology.PageKey, bool)) (*sheet, error) {
+	_, name, _ := strings.Cut(subject, ".")
+	if sh := b.sheets[name]; sh != nil {
 		return sh, nil
 	}
-	key, ok := topology.ParseJournal(subject)
+	key, ok := parse(subject)
 	if !ok || !utf8.ValidString(key.Wave) {
-		subject = strings.ToValidUTF8(subject, "?")
-		if !slices.Contains(b.strays, subject) && len(b.strays) < 100 {
-			b.strays = append(b.strays, subject)
-		}
-		return nil, fmt.Errorf("%s is no journal's subject", subject)
+		return nil, b.stray(subject)
 	}
 	bk := b.incidents[key.Incident]
 	if bk == nil {
@@ -146,8 +255,17 @@ func (b *books) sheet(subject string) (*sheet, error) {
 	f.sheets = slices.Insert(f.sheets, i, sh)
 	p.sheets = append(p.sheets, sh)
 	slices.SortFunc(p.sheets, func(a, b *sheet) int { return a.funnel.compare(b.funnel.wave, b.funnel.channel) })
-	b.sheets[strings.Clone(subject)] = sh
+	b.sheets[strings.Clone(name)] = sh
 	return sh, nil
+}
+
+// stray remembers a subject that this version cannot place.
+func (b *books) stray(subject string) error {
+	subject = strings.ToValidUTF8(subject, "?")
+	if !slices.Contains(b.strays, subject) && len(b.strays) < 100 {
+		b.strays = append(b.strays, subject)
+	}
+	return fmt.Errorf("%s belongs to no page", subject)
 }
 
 func (bk *book) funnel(wave string, ch candorv1.Channel) *funnel {
@@ -177,49 +295,12 @@ func (f *funnel) accepted(at time.Time, n uint64) {
 	f.seconds.add(at, n)
 }
 
-// advance says that everything up to seq has been folded. b.mu is held.
-func (b *books) advance(seq uint64) {
-	b.foldedTo = max(b.foldedTo, seq)
-	b.waiting = slices.DeleteFunc(b.waiting, func(w waiter) bool {
-		if w.seq > b.foldedTo {
-			return false
-		}
-		close(w.done)
-		return true
-	})
-}
-
-// caughtUp ends the rebuild: it counts everything once and returns how many journals there are.
-func (b *books) caughtUp(seq uint64) int {
+// count counts everything once, so that the first question does not have to, and returns how many journals there are.
+func (b *books) count() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, bk := range b.incidents {
 		b.recount(bk)
 	}
-	b.advance(seq)
 	return len(b.sheets)
-}
-
-// await returns when everything up to seq has been folded, or after patience without an error.
-func (b *books) await(ctx context.Context, seq uint64, patience time.Duration) error {
-	b.mu.Lock()
-	if b.foldedTo >= seq {
-		b.mu.Unlock()
-		return nil
-	}
-	w := waiter{seq: seq, done: make(chan struct{})}
-	b.waiting = append(b.waiting, w)
-	b.mu.Unlock()
-	tired := time.NewTimer(patience)
-	defer tired.Stop()
-	select {
-	case <-w.done:
-		return nil
-	case <-tired.C:
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	b.waiting = slices.DeleteFunc(b.waiting, func(o waiter) bool { return o.done == w.done })
-	b.mu.Unlock()
-	return ctx.Err()
 }

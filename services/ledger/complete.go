@@ -2,18 +2,24 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"candor/pkg/incident"
+	"candor/pkg/journal"
 	candorv1 "candor/proto/candor/v1"
 )
 
 // checker says why an incident is not complete. Complete means that the approved waves were planned, that every page of
-// theirs was opened, that every notice is settled and that nothing waits for a person.
+// theirs was opened, that every notice is settled, that nobody still belongs on a step of the ladder and that nothing waits
+// for a person.
 type checker struct {
-	st   *candorv1.Status
-	inc  *incident.Incident
-	plan *candorv1.Plan // the approved one
+	st     *candorv1.Status
+	inc    *incident.Incident
+	plan   *candorv1.Plan // the approved one
+	ladder *ladder
+	now    time.Time
 }
 
 // extent is how much of a channel there is.
@@ -47,7 +53,17 @@ func (c *checker) incident() {
 		c.say("the incident is being aborted: not every journal is known to be sealed")
 	case c.plan == nil && !c.ended():
 		c.say("the incident is not approved")
+	case c.ladder.err != nil && !c.ended():
+		c.say("the approved playbook cannot be read, so that nobody knows which channels come later: %v", c.ladder.err)
 	}
+}
+
+// addition returns an addition that two people stand behind; nil for any other wave.
+func (c *checker) addition(wave string) *candorv1.Addition {
+	if c.inc == nil || !c.inc.Additions[wave].Approved() {
+		return nil
+	}
+	return c.inc.Additions[wave].GetAddition()
 }
 
 // wave holds a wave against the plan, and its journals against what the planner said of it.
@@ -55,17 +71,13 @@ func (c *checker) wave(wave string, bk *book) {
 	if c.inc == nil || c.ended() {
 		return
 	}
-	said := c.inc.Waves[wave]
-	if said == nil {
-		c.say("wave %s is not planned yet", wave)
-		return
-	}
-	if planned(c.plan, wave) == nil {
+	if planned(c.plan, wave) == nil && c.addition(wave) == nil {
 		c.say("wave %s is in no approved plan", wave)
 	}
+	// What steps of the ladder opened later is not in the planner's word.
 	var opened, notices uint64
 	for _, f := range bk.funnels {
-		if f.wave != wave {
+		if f.wave != wave || c.ladder.step(wave, f.channel) != nil {
 			continue
 		}
 		for _, sh := range f.sheets {
@@ -77,6 +89,11 @@ func (c *checker) wave(wave string, bk *book) {
 			}
 		}
 	}
+	said := c.inc.Waves[wave]
+	if said == nil {
+		c.unplanned(wave, notices)
+		return
+	}
 	if opened != uint64(said.GetOrders()) {
 		c.say("wave %s: %s opened, planned were %d", wave, plural(opened, "journal is", "journals are"), said.GetOrders())
 	}
@@ -85,8 +102,65 @@ func (c *checker) wave(wave string, bk *book) {
 	}
 }
 
-// channel says what is open about one channel of a wave, and whether it is settled.
-func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uint64) bool {
+// unplanned says why a wave was not planned, of which so many notices are in the journals.
+func (c *checker) unplanned(wave string, notices uint64) {
+	w := c.ladder.wave(c.inc, wave)
+	if w == nil || w.Guard.Canary == 0 || notices == 0 {
+		c.say("wave %s is not planned yet", wave)
+		return
+	}
+	first := fmt.Sprintf("wave %s is not planned yet: its first %s", wave, plural(notices, "notice goes", "notices go"))
+	switch c.inc.Canaries[wave] {
+	case incident.CanaryGood:
+		c.say("%s ahead and did well; the rest is being opened", first)
+	case incident.CanaryBad:
+		c.say("%s ahead and did badly; the rest waits until a person resumes", first)
+	default:
+		c.say("%s ahead as a canary; the rest waits until it is judged", first)
+	}
+}
+
+// step says who belongs on a channel that is a step of the ladder and is not there, and whether that is nobody.
+func (c *checker) step(bk *book, f *funnel) bool {
+	i := slices.IndexFunc(c.ladder.steps, func(s step) bool { return s.wave == f.wave && s.channel == f.channel })
+	if i < 0 || c.ended() {
+		return true
+	}
+	s := &c.ladder.steps[i]
+	var due, waiting, unbegun uint64
+	var until time.Time
+	for _, p := range bk.pages {
+		r := p.rungs[i]
+		due += uint64(r.due)
+		switch at := r.begun.time().Add(s.after); {
+		case r.early == 0:
+		case r.begun == 0:
+			unbegun += uint64(r.early)
+		case at.Before(c.now):
+			due += uint64(r.early)
+		default:
+			waiting += uint64(r.early)
+			if at.After(until) {
+				until = at
+			}
+		}
+	}
+	if due > 0 {
+		c.say("%s: %s due for this step", name(f), plural(due, "customer is", "customers are"))
+	}
+	if waiting > 0 {
+		c.say("%s: %s for this step, until %s if nothing reaches them before", name(f),
+			plural(waiting, "customer waits", "customers wait"), until.UTC().Format("2006-01-02 15:04 UTC"))
+	}
+	if unbegun > 0 {
+		c.say("%s: %s for this step, and an earlier channel has not begun with them", name(f), plural(unbegun, "customer waits", "customers wait"))
+	}
+	return due+waiting+unbegun == 0
+}
+
+// channel says what is open about one channel of a wave, and whether it is settled. climbed says that nobody else belongs on
+// it.
+func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uint64, climbed bool) bool {
 	expected := c.expected(f, x)
 	if x.dead > 0 {
 		c.say("%s: %s for a person; see candor deadletter list", name(f), plural(uint64(x.dead), "dead letter waits", "dead letters wait"))
@@ -108,45 +182,70 @@ func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uin
 	if n > 0 {
 		c.say("%s: %s open of %d: %s", name(f), plural(n, "notice is", "notices are"), x.notices, strings.Join(parts, ", "))
 	}
-	return expected && n == 0
+	return expected && climbed && n == 0
 }
 
-// expected holds a channel against the approved plan. Its journals hold every customer of the wave, also those who get
-// nothing here, to say why.
+// expected holds a channel against what was approved. Its journals hold every customer of the wave, also those who get
+// nothing here, to say why; those of a step hold no more than these.
 func (c *checker) expected(f *funnel, x extent) bool {
 	if c.ended() {
 		return true
+	}
+	pages, notices, ok := c.approved(f)
+	switch {
+	case !ok:
+		c.say("%s is in no approved plan", name(f))
+	case c.ladder.step(f.wave, f.channel) != nil:
+		if x.opened <= pages && x.notices <= notices {
+			return true
+		}
+		c.say("%s: %s opened with %s, approved were %d with %d", name(f), plural(uint64(x.opened), "page is", "pages are"),
+			plural(x.notices, "notice", "notices"), pages, notices)
+	case c.inc == nil || c.inc.Waves[f.wave] == nil: // which was said of the wave
+	case x.opened != pages:
+		c.say("%s: %s opened, approved were %d", name(f), plural(uint64(x.opened), "page is", "pages are"), pages)
+	case x.notices != notices:
+		c.say("%s: the journals hold %s, approved were %d", name(f), plural(x.notices, "notice", "notices"), notices)
+	default:
+		return true
+	}
+	return false
+}
+
+// approved returns how many pages and notices of a channel two people stand behind.
+func (c *checker) approved(f *funnel) (pages int, notices uint64, ok bool) {
+	if a := c.addition(f.wave); slices.Contains(a.GetChannels(), f.channel) {
+		for _, p := range a.GetPeople() {
+			notices += uint64(len(journal.Slots(p.GetSlots())))
+		}
+		return len(a.GetPeople()), notices, true
 	}
 	for _, p := range planned(c.plan, f.wave).GetChannels() {
 		if p.GetChannel() != f.channel {
 			continue
 		}
-		all := p.GetNotices()
+		notices = p.GetNotices()
 		for _, n := range p.GetSuppressed() {
-			all += n
+			notices += n
 		}
-		switch {
-		case x.opened != int(p.GetPages()):
-			c.say("%s: %s opened, approved were %d", name(f), plural(uint64(x.opened), "page is", "pages are"), p.GetPages())
-		case x.notices != all:
-			c.say("%s: the journals hold %s, approved were %d", name(f), plural(x.notices, "notice", "notices"), all)
-		default:
-			return true
-		}
-		return false
+		return int(p.GetPages()), notices, true
 	}
-	c.say("%s is in no approved plan", name(f))
-	return false
+	return 0, 0, false
 }
 
 func (c *checker) damaged(f *funnel, sh *sheet) {
-	c.say("%s, page %d: %v; its notices are counted as they stood before", name(f), sh.page.number, sh.damage)
+	if sh.damage != nil {
+		c.say("%s, page %d: %v; its notices are counted as they stood before", name(f), sh.page.number, sh.damage)
+	}
+	if sh.deaf != nil {
+		c.say("%s, page %d: %v; neither this receipt nor a later one of the page is counted", name(f), sh.page.number, sh.deaf)
+	}
 }
 
 // strays are entries nobody can place: any incident may miss them.
 func (c *checker) strays(subjects []string) {
 	if len(subjects) > 0 {
-		c.say("the journal stream holds %s that this version cannot read, such as %s", plural(uint64(len(subjects)), "subject", "subjects"), subjects[0])
+		c.say("the streams hold %s that this version cannot read, such as %s", plural(uint64(len(subjects)), "subject", "subjects"), subjects[0])
 	}
 }
 

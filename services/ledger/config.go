@@ -12,13 +12,17 @@ type Config struct {
 	CatchUp time.Duration `yaml:"catch_up"`
 	// Answers is how many requests of a kind are answered at once.
 	Answers int `yaml:"answers"`
+	// StuckAfter is how long a page with open notices may rest without a reason before it is called stuck.
+	StuckAfter time.Duration `yaml:"stuck_after"`
+	// ReceiptHorizon is how long after a message was accepted receipts may still come.
+	ReceiptHorizon time.Duration `yaml:"receipt_horizon"`
 	// Now is the clock by which rates are counted.
 	Now func() time.Time `yaml:"-"`
 }
 
 // DefaultConfig returns the settings that fit everybody.
 func DefaultConfig() Config {
-	return Config{CatchUp: time.Second, Answers: 4, Now: time.Now}
+	return Config{CatchUp: time.Second, Answers: 4, StuckAfter: 15 * time.Minute, ReceiptHorizon: 72 * time.Hour, Now: time.Now}
 }
 
 // Validate says what is wrong with the settings, all at once.
@@ -29,6 +33,12 @@ func (c Config) Validate() error {
 	}
 	if c.Answers < 1 || c.Answers > 256 {
 		errs = append(errs, fmt.Errorf("answers is %d: set 1 to 256", c.Answers))
+	}
+	if c.StuckAfter < time.Minute || c.StuckAfter > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("stuck_after is %s: set 1m to 24h, such as 15m", c.StuckAfter))
+	}
+	if c.ReceiptHorizon < time.Hour || c.ReceiptHorizon > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("receipt_horizon is %s: set 1h to 720h, such as 72h", c.ReceiptHorizon))
 	}
 	if c.Now == nil {
 		errs = append(errs, errors.New("the ledger has no clock"))

@@ -64,22 +64,63 @@ func (b *books) recount(bk *book) {
 	bk.stale = bk.stale[:0]
 }
 
-func (b *books) recountPage(p *page) {
-	for len(b.codes) < len(p.sheets)+1 {
+// scratch makes room for the codes of n pages. b.mu is held.
+func (b *books) scratch(n int) {
+	for len(b.codes) < n {
 		b.codes = append(b.codes, make([]journal.Code, 0, journal.MaxSlots))
 	}
+}
+
+func (b *books) recountPage(p *page) {
+	b.scratch(len(p.sheets) + 1)
 	customers := b.codes[len(p.sheets)][:0]
 	for i, sh := range p.sheets {
 		codes := sh.state.Codes(b.codes[i][:0])
 		b.codes[i] = codes
 		sh.counts = sh.counts[:0]
 		sh.counts.addRuns(codes)
+		sh.heard = listen(sh.state, codes)
 		customers = mergeCustomers(customers, codes)
 	}
 	b.codes[len(p.sheets)] = customers
 	p.people = p.people[:0]
 	p.people.addRuns(customers)
 	p.stale = false
+	p.rungs = nil
+}
+
+// heard counts the notices of a journal by what a provider had to do with them, whatever became of them since.
+type heard struct {
+	tried    uint32 // accepted at some time, or failed
+	rejected uint32 // failed without ever having been accepted
+	bounced  uint32 // accepted and then definitely not delivered
+	optedOut uint32 // the customer wants no more messages on the channel
+	doubtful uint32 // uncertain, and only a person can find out
+}
+
+func listen(st *journal.State, codes []journal.Code) (h heard) {
+	for i, c := range codes {
+		n := uint32(i)
+		switch {
+		case c == 0:
+			continue
+		case st.EverAccepted(n):
+			h.tried++
+			if st.Undelivered(n) {
+				h.bounced++
+			}
+			if c.State() == candorv1.NoticeState_NOTICE_STATE_UNCERTAIN && st.Doubtful(n) {
+				h.doubtful++
+			}
+		case c.State() == candorv1.NoticeState_NOTICE_STATE_FAILED:
+			h.tried++
+			h.rejected++
+		}
+		if st.OptedOut(n) {
+			h.optedOut++
+		}
+	}
+	return h
 }
 
 // mergeCustomers lets each customer be spoken for by the heavier of two notices. Neighbours are mostly alike.
@@ -124,6 +165,16 @@ func weight(c journal.Code) int {
 		return 1
 	}
 	return 0
+}
+
+// of returns how many notices are in a state.
+func (t tally) of(s candorv1.NoticeState) (n uint64) {
+	for _, c := range t {
+		if c.code.State() == s {
+			n += uint64(c.n)
+		}
+	}
+	return n
 }
 
 func told(s candorv1.NoticeState) bool {

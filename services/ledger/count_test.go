@@ -60,7 +60,7 @@ func TestClockAheadDoesNotSpoilTheRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.write(on(sms, 1), outcome(1, accepted, "", 0, 5))
-	ch := p.books.status("i1", declared(), noon.Add(2*time.Second)).GetWaves()[0].GetChannels()[0]
+	ch := p.books.status("i1", declared(), as(noon.Add(2*time.Second))).GetWaves()[0].GetChannels()[0]
 	if ch.GetRatePerSec() != 3 || ch.GetLastAcceptedAt().AsTime().After(noon.Add(time.Second)) {
 		t.Errorf("rate %v, last accepted %v", ch.GetRatePerSec(), ch.GetLastAcceptedAt().AsTime())
 	}

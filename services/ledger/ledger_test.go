@@ -33,7 +33,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{t: t, bus: bustest.New(t), now: time.Now(), inc: &incident.Incident{ID: "i1"}}
 	d.log = incident.NewLog(d.bus, func() time.Time { return d.now })
-	d.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Drafted{Drafted: &candorv1.Drafted{Plan: plan()}}})
+	d.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Drafted{Drafted: drafted("")}})
 	d.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Approved{Approved: &candorv1.Approved{}}})
 	d.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_WavePlanned{WavePlanned: &candorv1.WavePlanned{Wave: "w0", Orders: 4, Notices: 20}}})
 	d.reg = incident.NewRegistry(d.bus)

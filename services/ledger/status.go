@@ -16,9 +16,9 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// status is what the journals say about an incident, held against its approved plan; nil if there is neither.
+// status is what journals and receipts say about an incident, held against its approved plan; nil if there is neither.
 // It is complete if nothing is open as far as it was folded.
-func (b *books) status(id string, inc *incident.Incident, now time.Time) *candorv1.Status {
+func (b *books) status(id string, inc *incident.Incident, at look) *candorv1.Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	bk := b.incidents[id]
@@ -29,23 +29,30 @@ func (b *books) status(id string, inc *incident.Incident, now time.Time) *candor
 		bk = &book{incident: id}
 	}
 	b.recount(bk)
-	st := &candorv1.Status{Incident: id, FoldedTo: b.foldedTo, AsOf: timestamppb.New(now)}
-	c := checker{st: st, inc: inc, plan: approved(inc)}
+	st := &candorv1.Status{
+		Incident: id, FoldedTo: b.journals.foldedTo, ReceiptsFoldedTo: b.receipts.foldedTo, AsOf: timestamppb.New(at.now),
+		Stuck: b.stuck(bk, inc, at), Damage: b.damage(bk, at),
+	}
+	c := checker{st: st, inc: inc, plan: approved(inc), ladder: b.ladder(inc), now: at.now}
+	b.climbAll(bk, c.ladder)
 	c.incident()
 	for _, wave := range wavesOf(bk, inc) {
 		ws := &candorv1.WaveStatus{Wave: wave}
 		st.Waves = append(st.Waves, ws)
 		c.wave(wave, bk)
-		for _, ch := range channelsOf(bk, c.plan, wave) {
+		for _, ch := range c.channels(bk, wave) {
 			f := bk.find(wave, ch)
 			if f == nil {
 				f = &funnel{wave: wave, channel: ch, seconds: newWindow(time.Second, rateSeconds)}
 			}
-			ws.Channels = append(ws.Channels, b.channel(&c, f, now))
+			ws.Channels = append(ws.Channels, b.channel(&c, bk, f))
 		}
 	}
+	c.calls(b.asked[id])
 	c.strays(b.strays)
+	st.Open = append(st.Open, st.GetDamage()...)
 	b.people(&c, bk)
+	st.ProvisionalUntil = provisional(bk, at)
 	st.Complete = len(st.GetOpen()) == 0
 	return st
 }
@@ -67,7 +74,7 @@ func approved(inc *incident.Incident) *candorv1.Plan {
 	return inc.Draft.GetPlan()
 }
 
-// wavesOf lists the approved waves in the order of the plan, and after them every other that was planned or opened.
+// wavesOf lists the waves of the plan in its order, and after them every other that was approved, planned or opened.
 func wavesOf(bk *book, inc *incident.Incident) []string {
 	var waves, others []string
 	for _, w := range approved(inc).GetWaves() {
@@ -75,6 +82,11 @@ func wavesOf(bk *book, inc *incident.Incident) []string {
 	}
 	if inc != nil {
 		others = slices.Collect(maps.Keys(inc.Waves))
+		for wave, a := range inc.Additions {
+			if a.Approved() {
+				others = append(others, wave)
+			}
+		}
 	}
 	for _, f := range bk.funnels {
 		others = append(others, f.wave)
@@ -88,11 +100,13 @@ func wavesOf(bk *book, inc *incident.Incident) []string {
 	return waves
 }
 
-func channelsOf(bk *book, plan *candorv1.Plan, wave string) []candorv1.Channel {
+// channels lists the channels of a wave that were approved or opened.
+func (c *checker) channels(bk *book, wave string) []candorv1.Channel {
 	var chs []candorv1.Channel
-	for _, c := range planned(plan, wave).GetChannels() {
-		chs = append(chs, c.GetChannel())
+	for _, p := range planned(c.plan, wave).GetChannels() {
+		chs = append(chs, p.GetChannel())
 	}
+	chs = append(chs, c.addition(wave).GetChannels()...)
 	for _, f := range bk.funnels {
 		if f.wave == wave {
 			chs = append(chs, f.channel)
@@ -111,9 +125,26 @@ func planned(plan *candorv1.Plan, wave string) *candorv1.WavePlan {
 	return nil
 }
 
+// provisional returns until when receipts may still come of notices that were accepted and have no final word; nil if none
+// can.
+func provisional(bk *book, at look) *timestamppb.Timestamp {
+	var last instant
+	for _, f := range bk.funnels {
+		for _, sh := range f.sheets {
+			if sh.counts.of(candorv1.NoticeState_NOTICE_STATE_ACCEPTED) > 0 {
+				last = max(last, sh.last)
+			}
+		}
+	}
+	if until := last.time().Add(at.horizon); last != 0 && at.now.Before(until) {
+		return timestamppb.New(until)
+	}
+	return nil
+}
+
 // channel adds up one funnel and says what is open about it.
-func (b *books) channel(c *checker, f *funnel, now time.Time) *candorv1.ChannelStatus {
-	cs := &candorv1.ChannelStatus{Channel: f.channel, States: map[string]uint64{}, RatePerSec: f.rate(now)}
+func (b *books) channel(c *checker, bk *book, f *funnel) *candorv1.ChannelStatus {
+	cs := &candorv1.ChannelStatus{Channel: f.channel, States: map[string]uint64{}, RatePerSec: f.rate(c.now)}
 	var total tally
 	var x extent
 	for _, sh := range f.sheets {
@@ -126,10 +157,12 @@ func (b *books) channel(c *checker, f *funnel, now time.Time) *candorv1.ChannelS
 		if sh.dead() {
 			x.dead++
 		}
-		if sh.damage != nil {
-			c.damaged(f, sh)
-		}
+		c.damaged(f, sh)
 		c.st.Duplicates += uint64(sh.state.Twice())
+		cs.Tried += uint64(sh.heard.tried)
+		cs.Rejected += uint64(sh.heard.rejected)
+		cs.Bounced += uint64(sh.heard.bounced)
+		cs.OptedOut += uint64(sh.heard.optedOut)
 		for _, n := range sh.counts {
 			total.add(n.code, n.n)
 		}
@@ -139,24 +172,33 @@ func (b *books) channel(c *checker, f *funnel, now time.Time) *candorv1.ChannelS
 		state := n.code.State()
 		cs.PlannedTotal += uint64(n.n)
 		cs.States[stateName(state)] += uint64(n.n)
-		if reason := b.words.Reason(n.code); reason != "" {
-			cs.Reasons = append(cs.Reasons, &candorv1.ReasonCount{State: state, Reason: reason, Count: uint64(n.n)})
-		}
 		if !settled(state) {
 			open[state] += uint64(n.n)
 		}
 	}
-	slices.SortFunc(cs.GetReasons(), func(a, b *candorv1.ReasonCount) int {
-		return cmp.Or(cmp.Compare(a.GetState(), b.GetState()), cmp.Compare(b.GetCount(), a.GetCount()), strings.Compare(a.GetReason(), b.GetReason()))
-	})
+	cs.Reasons = b.reasons(total)
 	x.notices = cs.GetPlannedTotal()
-	cs.Settled = c.channel(f, x, open)
+	cs.Settled = c.channel(f, x, open, c.step(bk, f))
 	if !f.first.IsZero() {
 		cs.FirstAcceptedAt, cs.LastAcceptedAt = timestamppb.New(f.first), timestamppb.New(f.last)
 	}
-	cs.Throughput = f.throughput(now, cs.GetSettled())
+	cs.Throughput = f.throughput(c.now, cs.GetSettled())
 	c.st.DeadLetters += uint64(x.dead)
 	return cs
+}
+
+// reasons lists the reasons of notices, by state and the most frequent first.
+func (b *books) reasons(t tally) []*candorv1.ReasonCount {
+	var list []*candorv1.ReasonCount
+	for _, n := range t {
+		if reason := b.words.Reason(n.code); reason != "" {
+			list = append(list, &candorv1.ReasonCount{State: n.code.State(), Reason: reason, Count: uint64(n.n)})
+		}
+	}
+	slices.SortFunc(list, func(a, b *candorv1.ReasonCount) int {
+		return cmp.Or(cmp.Compare(a.GetState(), b.GetState()), cmp.Compare(b.GetCount(), a.GetCount()), strings.Compare(a.GetReason(), b.GetReason()))
+	})
+	return list
 }
 
 // people counts customers: each once, however many notices they have.

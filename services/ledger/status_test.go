@@ -28,7 +28,7 @@ func TestStatus(t *testing.T) {
 	p.write(on(sms, 1), putOff("quiet_hours"))
 	p.at = noon.Add(4 * time.Second)
 	p.write(on(email, 0), intent(1, 0, 5), outcome(1, accepted, "", 0, 2), outcome(1, unknownR, "timeout", 3, 2))
-	got := p.books.status("i1", declared(), noon.Add(5*time.Second))
+	got := p.books.status("i1", declared(), as(noon.Add(5*time.Second)))
 	want := &candorv1.Status{
 		Incident: "i1", FoldedTo: 12, AsOf: timestamppb.New(noon.Add(5 * time.Second)),
 		Waves: []*candorv1.WaveStatus{{Wave: "w0", Channels: []*candorv1.ChannelStatus{
@@ -39,13 +39,13 @@ func TestStatus(t *testing.T) {
 					{State: candorv1.NoticeState_NOTICE_STATE_SUPPRESSED, Reason: "no_phone", Count: 1},
 					{State: candorv1.NoticeState_NOTICE_STATE_FAILED, Reason: "twilio_21211", Count: 2},
 				},
-				FirstAcceptedAt: timestamppb.New(noon), LastAcceptedAt: timestamppb.New(noon), RatePerSec: 0.4,
+				FirstAcceptedAt: timestamppb.New(noon), LastAcceptedAt: timestamppb.New(noon), RatePerSec: 0.4, Tried: 4, Rejected: 2,
 				Throughput: []*candorv1.MinuteCount{{Minute: timestamppb.New(noon), Accepted: 2}},
 			},
 			{
 				Channel: email, PlannedTotal: 10, States: map[string]uint64{"accepted": 2, "intended": 1, "uncertain": 2, "planned": 5},
 				Reasons:         []*candorv1.ReasonCount{{State: candorv1.NoticeState_NOTICE_STATE_UNCERTAIN, Reason: "timeout", Count: 2}},
-				FirstAcceptedAt: timestamppb.New(noon.Add(4 * time.Second)), LastAcceptedAt: timestamppb.New(noon.Add(4 * time.Second)), RatePerSec: 2,
+				FirstAcceptedAt: timestamppb.New(noon.Add(4 * time.Second)), LastAcceptedAt: timestamppb.New(noon.Add(4 * time.Second)), RatePerSec: 2, Tried: 2,
 				Throughput: []*candorv1.MinuteCount{{Minute: timestamppb.New(noon), Accepted: 2}},
 			},
 		}}},
@@ -53,6 +53,7 @@ func TestStatus(t *testing.T) {
 		People: &candorv1.PeopleStatus{
 			OnFile: 10, Told: 3, Unreached: 7, RejectedRows: 2, UnreachedReasons: map[string]uint64{"uncertain": 2, "waiting": 5},
 		},
+		ProvisionalUntil: timestamppb.New(noon.Add(4*time.Second + 72*time.Hour)),
 		Open: []string{
 			"wave w0, sms: 5 notices are open of 10: 5 waiting",
 			"wave w0, email: 8 notices are open of 10: 5 planned, 1 intended, 2 uncertain",
@@ -192,7 +193,7 @@ func TestComplete(t *testing.T) {
 				tt.inc(inc)
 			}
 			tt.do(p)
-			st := p.books.status("i1", inc, noon)
+			st := p.books.status("i1", inc, as(noon))
 			if st.GetComplete() != (len(tt.open) == 0) {
 				t.Errorf("complete is %v", st.GetComplete())
 			}
@@ -237,12 +238,12 @@ func (p *pen) tellAllBut(journal string) {
 func TestUnknownIncident(t *testing.T) {
 	t.Parallel()
 	p := newPen(t)
-	if st := p.books.status("i1", nil, noon); st != nil {
+	if st := p.books.status("i1", nil, as(noon)); st != nil {
 		t.Errorf("status of nothing: %v", st)
 	}
 	p.openAll()
 	p.tellAll()
-	if st := p.books.status("i1", nil, noon); st.GetComplete() || len(st.GetOpen()) == 0 {
+	if st := p.books.status("i1", nil, as(noon)); st.GetComplete() || len(st.GetOpen()) == 0 {
 		t.Errorf("journals without an incident are complete: %v", st)
 	}
 }
@@ -253,7 +254,7 @@ func TestDuplicatesAreNotices(t *testing.T) {
 	p.openAll()
 	p.tellAll()
 	p.write(on(sms, 1), outcome(2, accepted, "", 0, 2), outcome(3, accepted, "", 0, 1))
-	if st := p.books.status("i1", declared(), noon); st.GetDuplicates() != 2 {
+	if st := p.books.status("i1", declared(), as(noon)); st.GetDuplicates() != 2 {
 		t.Errorf("%d duplicates, want 2", st.GetDuplicates())
 	}
 }
@@ -322,7 +323,7 @@ func TestCountsEqualANaiveRecount(t *testing.T) {
 				}
 			},
 			"ask": func(*rapid.T) {
-				got := b.status("i1", nil, noon)
+				got := b.status("i1", nil, as(noon))
 				if diff := cmp.Diff(naive(history), summary(got)); diff != "" {
 					t.Fatalf("naive count (-), ledger (+):\n%s", diff)
 				}

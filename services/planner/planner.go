@@ -1,8 +1,10 @@
-// Package planner turns a wave into orders, one per page and channel, and owns what happens to orders as a whole:
-// putting them back when an incident is resumed, sealing their journals when it is aborted, and settling by hand.
+// Package planner turns a wave into orders, one per page and channel, and owns what happens to orders as a whole: putting
+// back what is missing, moving customers on to their next channel, sealing journals when an incident is aborted, and
+// settling by hand. It holds a wave back until its canary did well, and pauses a channel on which too many notices fail.
 //
-// In:  breach.declared.*, breach.resumed.*, breach.aborted.*, ask.planner.>   Out: JOURNAL (opened, sealed), order.>, later.>
-// Crash: plans again from the start; a journal is opened once, and a second order finds it settled.
+// In:  breach.declared.*, breach.updated.*, breach.resumed.*, breach.aborted.*, ask.planner.>, answers of ask.ledger.>
+// Out: JOURNAL (opened, admitted, sealed), BREACH (wave planned, canary passed, paused), order.>, later.>
+// Crash: plans and looks again from the start; a slot is admitted to a journal once, and a second order finds it settled.
 package planner
 
 import (
@@ -20,25 +22,28 @@ import (
 	"candor/pkg/journal"
 	"candor/pkg/notice"
 	"candor/pkg/pagestore"
+	"candor/pkg/script"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
 
 // Planner plans waves.
 type Planner struct {
+	cfg     Config
 	bus     *bus.Bus
 	log     *incident.Log
 	journal *journal.Journal
 	pages   *pagestore.Store
 	texts   *notice.Library
+	scripts *script.Library
 	now     func() time.Time
 	out     zerolog.Logger
 }
 
 // New returns a Planner.
-func New(b *bus.Bus, pages *pagestore.Store, texts *notice.Library, now func() time.Time, out zerolog.Logger) *Planner {
+func New(cfg Config, b *bus.Bus, pages *pagestore.Store, texts *notice.Library, now func() time.Time, out zerolog.Logger) *Planner {
 	return &Planner{
-		bus: b, pages: pages, texts: texts, now: now, out: out,
+		cfg: cfg, bus: b, pages: pages, texts: texts, scripts: script.NewLibrary(), now: now, out: out,
 		log:     incident.NewLog(b, now),
 		journal: journal.New(b, bus.Direct{Bus: b, Stream: topology.StreamJournal}, now),
 	}
@@ -60,6 +65,7 @@ func (p *Planner) Run(ctx context.Context) error {
 		})
 	}
 	on(topology.ConsumerDeclared, p.declared)
+	on(topology.ConsumerUpdated, p.updated)
 	on(topology.ConsumerResumed, p.resumed)
 	on(topology.ConsumerAborted, func(ctx context.Context, inc *incident.Incident) error {
 		_, err := p.seal(ctx, inc)
@@ -68,6 +74,7 @@ func (p *Planner) Run(ctx context.Context) error {
 	serve(ctx, g, p, "seal", p.askSeal)
 	serve(ctx, g, p, "settle", p.askSettle)
 	serve(ctx, g, p, "replay", p.askReplay)
+	g.Go(func() error { return newTender(p).run(ctx) })
 	return g.Wait()
 }
 
@@ -88,7 +95,7 @@ func (p *Planner) resume(ctx context.Context) error {
 		}
 		switch {
 		case inc.Declared():
-			err = p.declared(ctx, inc)
+			err = errors.Join(p.declared(ctx, inc), p.updated(ctx, inc))
 		case inc.State == candorv1.IncidentState_INCIDENT_STATE_ABORTING && !inc.DeclaredAt.IsZero():
 			_, err = p.seal(ctx, inc)
 		}

@@ -3,32 +3,18 @@ package planner
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
 
-	"candor/pkg/bus"
-	"candor/pkg/bustest"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
-	"candor/pkg/notice"
-	"candor/pkg/pagestore"
-	"candor/pkg/pii"
-	"candor/pkg/playbook"
-	"candor/pkg/roster"
 	"candor/pkg/topology"
-	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -38,179 +24,6 @@ const id = "acme-2026"
 
 // night is three in the morning in New York, when the starter's text messages wait and its e-mails do not.
 var night = time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
-
-type world struct {
-	*testing.T
-	bus     *bus.Bus
-	planner *Planner
-	inc     *incident.Incident
-	now     time.Time
-}
-
-// newWorld has a draft with the pages: tier and number of customers of each.
-func newWorld(t *testing.T, edit func(playbook string) string, tiers ...int) *world {
-	t.Helper()
-	w := &world{T: t, bus: bustest.New(t), now: night.Add(8 * time.Hour)}
-	dir := filepath.Join(t.TempDir(), "keys")
-	if err := vault.Init(dir); err != nil {
-		t.Fatal(err)
-	}
-	v, err := vault.Open(dir, zerolog.Nop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := v.Create(id); err != nil {
-		t.Fatal(err)
-	}
-	manifest := &candorv1.RosterManifest{Digest: strings.Repeat("a", 64)}
-	for n, tier := range tiers {
-		manifest.Pages = append(manifest.Pages, w.page(v, uint32(n), uint8(tier), 4))
-	}
-	data, err := proto.Marshal(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const subject = "roster." + id + ".manifest-aaaaaaaaaaaaaaaa"
-	if _, err := w.bus.Append(t.Context(), topology.StreamRoster, bus.Message{Subject: subject, Data: data}); err != nil {
-		t.Fatal(err)
-	}
-	decl := &candorv1.Declaration{Incident: id, Playbook: starter(t, "playbook.yaml"), Facts: starter(t, "facts.yaml"), RosterDigest: manifest.GetDigest()}
-	if edit != nil {
-		decl.Playbook = edit(decl.GetPlaybook())
-	}
-	w.planner = New(w.bus, pagestore.New(w.bus, v), notice.NewLibrary(), func() time.Time { return w.now }, zerolog.Nop())
-	w.inc = &incident.Incident{ID: id}
-	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Drafted{Drafted: &candorv1.Drafted{
-		Revision: 1, Declaration: decl, PlanHash: incident.Hash(decl), Manifest: subject,
-	}}})
-	return w
-}
-
-func starter(t *testing.T, name string) string {
-	t.Helper()
-	b, err := fs.ReadFile(playbook.Starter(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func (w *world) page(v *vault.Vault, number uint32, tier uint8, customers int) *candorv1.RosterPageInfo {
-	w.Helper()
-	p := &roster.Page{Number: number, Tier: tier, TimeZone: "America/New_York", Language: "en"}
-	for i := range customers {
-		p.Customers = append(p.Customers, roster.Customer{
-			Ref: fmt.Sprintf("P%d-%d", number, i), Code: fmt.Sprintf("COD-%d%d", number, i), Tier: tier, Language: "en", Country: "US", TimeZone: p.TimeZone,
-			Email: pii.NewEmail(fmt.Sprintf("p%d-%d@example.com", number, i)), Phones: []pii.Phone{pii.NewPhone("+12125550100")}, TextPhones: 1,
-		})
-		if i == 0 {
-			p.Customers[i].Country = "MX"
-		}
-	}
-	plain, err := p.Marshal()
-	if err != nil {
-		w.Fatal(err)
-	}
-	keys, err := v.Incident(id)
-	if err != nil {
-		w.Fatal(err)
-	}
-	subject := topology.Page(id, number)
-	sealed, err := keys.Seal(subject, plain)
-	if err != nil {
-		w.Fatal(err)
-	}
-	if _, err := w.bus.Append(w.Context(), topology.StreamRoster, bus.Message{Subject: subject, Data: sealed}); err != nil {
-		w.Fatal(err)
-	}
-	sum := sha256.Sum256(sealed)
-	return &candorv1.RosterPageInfo{Number: number, Tier: uint32(tier), TimeZone: p.TimeZone, Language: "en", Customers: uint32(customers), SealedSha256: sum[:]}
-}
-
-func (w *world) event(e *candorv1.BreachEvent) {
-	w.Helper()
-	inc, err := w.planner.log.Append(w.Context(), w.inc, incident.Service("test"), e)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.inc = inc
-}
-
-func (w *world) approve() {
-	w.Helper()
-	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Approved{Approved: &candorv1.Approved{Revision: 1, PlanHash: w.inc.PlanHash()}}})
-}
-
-// reload reads the incident as it is.
-func (w *world) reload() *incident.Incident {
-	w.Helper()
-	inc, err := w.planner.log.Load(w.Context(), id)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.inc = inc
-	return inc
-}
-
-func (w *world) declared() error { return w.planner.declared(w.Context(), w.reload()) }
-
-func (w *world) states() map[journal.Key]*journal.State {
-	w.Helper()
-	states, err := w.planner.fold(w.Context(), id)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return states
-}
-
-// queue lists the subjects of orders that start with the prefix, in the order of the stream.
-func (w *world) queue(prefix string) []string {
-	w.Helper()
-	var subjects []string
-	for seq := uint64(1); ; {
-		m, err := w.bus.Next(w.Context(), topology.StreamOrders, prefix+".>", seq)
-		if errors.Is(err, bus.ErrNotFound) {
-			return subjects
-		}
-		if err != nil {
-			w.Fatal(err)
-		}
-		subjects = append(subjects, m.Subject)
-		seq = m.Seq + 1
-	}
-}
-
-func (w *world) intend(k journal.Key, slots ...uint32) {
-	w.Helper()
-	st, err := w.planner.journal.Load(w.Context(), k)
-	if err != nil {
-		w.Fatal(err)
-	}
-	e := w.planner.journal.Entry()
-	e.Event = &candorv1.JournalEntry_Intent{Intent: &candorv1.Intent{Attempt: 1, Slots: journal.Runs(slots)}}
-	if err := w.planner.journal.Fence(w.Context(), k, st, e); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) said(k journal.Key, r candorv1.Result, slots ...uint32) {
-	w.Helper()
-	st, err := w.planner.journal.Load(w.Context(), k)
-	if err != nil {
-		w.Fatal(err)
-	}
-	e := w.planner.journal.Entry()
-	e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
-		Attempt: 1, Groups: []*candorv1.OutcomeGroup{{Result: r, Slots: journal.Runs(slots)}},
-	}}
-	if err := w.planner.journal.Fact(w.Context(), k, st, e); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func key(ch candorv1.Channel, page uint32) journal.Key {
-	return journal.Key{Channel: ch, Incident: id, Wave: "w0", Page: page}
-}
 
 func TestAWaveIsPlannedHitHardestFirst(t *testing.T) {
 	t.Parallel()
@@ -531,4 +344,43 @@ func TestRunPlansWhatWasDeclared(t *testing.T) {
 	if n := len(w.queue("order")); n != 2 {
 		t.Errorf("%d orders, want 2", n)
 	}
+}
+
+// The tender goes on by itself with a canary that did well, and an addition comes through its own consumer.
+func TestRunLooksAfterWhatItPlanned(t *testing.T) {
+	t.Parallel()
+	w := newCanary(t, 6)
+	w.planner.cfg.LookEvery, w.planner.cfg.SweepEvery = 10*time.Millisecond, 10*time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.planner.Run(ctx); err != nil && ctx.Err() == nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	defer wg.Wait()
+	defer cancel()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	until := func(what string, met func(*incident.Incident) bool) {
+		t.Helper()
+		for !met(w.reload()) {
+			select {
+			case <-deadline.C:
+				t.Fatal("never " + what)
+			default:
+			}
+		}
+	}
+	until("planned", func(inc *incident.Incident) bool { return inc.Waves["w0"] != nil })
+	if got := w.out(sms); !equal(got, everybody()) {
+		t.Errorf("in the journals: %v, want everybody once", got)
+	}
+	w.purge("order.>")
+	until("put back", func(*incident.Incident) bool { return len(w.queue("order")) == 6 })
+	w.add("w0-r1")
+	if err := w.planner.log.Republish(t.Context(), topology.FactUpdated, w.inc); err != nil {
+		t.Fatal(err)
+	}
+	until("planned the addition", func(inc *incident.Incident) bool { return inc.Waves["w0-r1"] != nil })
 }

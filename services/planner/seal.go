@@ -127,7 +127,7 @@ func sendsUntil(st *journal.State) (last time.Time) {
 	return last
 }
 
-// journals lists every journal that the incident's plan can have, opened or not.
+// journals lists every journal that the incident's plan and its additions can have, opened or not.
 func (p *Planner) journals(ctx context.Context, inc *incident.Incident) ([]journal.Key, error) {
 	if inc.DeclaredAt.IsZero() {
 		return nil, nil // a draft has none
@@ -142,9 +142,19 @@ func (p *Planner) journals(ctx context.Context, inc *incident.Incident) ([]journ
 	}
 	var keys []journal.Key
 	for wave, w := range set.Playbook.Waves {
-		for ch := range channelsOf(w) {
+		for ch := range w.Each {
 			for _, page := range manifest.GetPages() {
 				keys = append(keys, journal.Key{Channel: ch, Incident: inc.ID, Wave: wave, Page: page.GetNumber()})
+			}
+		}
+	}
+	for wave, a := range inc.Additions {
+		if !a.Approved() {
+			continue // no journal of it was ever opened
+		}
+		for _, ch := range a.GetAddition().GetChannels() {
+			for _, people := range a.GetAddition().GetPeople() {
+				keys = append(keys, journal.Key{Channel: ch, Incident: inc.ID, Wave: wave, Page: people.GetPage()})
 			}
 		}
 	}

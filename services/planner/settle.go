@@ -45,16 +45,16 @@ func (p *Planner) askSettle(ctx context.Context, r *candorv1.SettleRequest) (*ca
 	if err != nil {
 		return nil, err
 	}
-	result, reason := candorv1.Result_RESULT_ACCEPTED, "settled_by_person"
+	word := settlement{lost: candorv1.Result_RESULT_ACCEPTED, doubtful: candorv1.Result_RESULT_ACCEPTED, reason: "settled_by_person"}
 	switch r.GetSettlement() {
 	case candorv1.Settlement_SETTLEMENT_SENT:
 	case candorv1.Settlement_SETTLEMENT_RESEND:
 		if inc.Ended() {
 			return nil, bus.Errorf(bus.CodeInvalid, "incident %s has ended: nothing is sent again; settle as sent or give up", inc.ID)
 		}
-		result, reason = candorv1.Result_RESULT_NOT_FOUND, "resent_by_person"
+		word = settlement{lost: candorv1.Result_RESULT_NOT_FOUND, doubtful: candorv1.Result_RESULT_UNDELIVERED_RETRY, reason: "resent_by_person"}
 	case candorv1.Settlement_SETTLEMENT_GIVE_UP:
-		result, reason = candorv1.Result_RESULT_FAILED, "given_up_by_person"
+		word = settlement{lost: candorv1.Result_RESULT_FAILED, doubtful: candorv1.Result_RESULT_UNDELIVERED, reason: "given_up_by_person"}
 	default:
 		return nil, bus.Errorf(bus.CodeInvalid, "say whether the notices were sent, are to be sent again, or are given up")
 	}
@@ -66,23 +66,30 @@ func (p *Planner) askSettle(ctx context.Context, r *candorv1.SettleRequest) (*ca
 	res := &candorv1.SettleResponse{}
 	var orders []*candorv1.Order
 	for k, slots := range byKey {
-		n, err := p.settle(ctx, k, slots, result, reason, r.GetActor())
+		n, err := p.settle(ctx, k, slots, word, r.GetActor())
 		if err != nil {
 			return nil, err
 		}
 		res.Settled += uint64(n)
-		if n > 0 && result == candorv1.Result_RESULT_NOT_FOUND {
+		if n > 0 && r.GetSettlement() == candorv1.Settlement_SETTLEMENT_RESEND {
 			orders = append(orders, orderOf(inc, k))
 		}
 	}
 	return res, p.publishOrders(ctx, orders)
 }
 
+// settlement is a person's word: of a notice whose answer was lost, and of one that the provider took and then could not
+// vouch for.
+type settlement struct {
+	lost, doubtful candorv1.Result
+	reason         string
+}
+
 // settle writes the person's word for those of the slots that are uncertain.
 //
 // A crash before the order is published leaves a slot free to be sent and no order: asking again settles nothing more,
 // but resume puts the order back.
-func (p *Planner) settle(ctx context.Context, k journal.Key, slots []uint32, result candorv1.Result, reason, actor string) (int, error) {
+func (p *Planner) settle(ctx context.Context, k journal.Key, slots []uint32, word settlement, actor string) (int, error) {
 	st, err := p.journal.Load(ctx, k)
 	if err != nil {
 		return 0, err
@@ -96,13 +103,27 @@ func (p *Planner) settle(ctx context.Context, k journal.Key, slots []uint32, res
 		state, _ := st.Notice(n)
 		return state != candorv1.NoticeState_NOTICE_STATE_UNCERTAIN
 	})
-	attempts, groups := journal.Group(slots, st.Attempt)
+	attempts, byAttempt := journal.Group(slots, st.Attempt)
 	for _, attempt := range attempts {
+		o := &candorv1.Outcomes{Attempt: attempt, Decider: candorv1.Decider_DECIDER_PERSON, Actor: actor}
+		var lost, doubtful []uint32
+		for _, n := range byAttempt[attempt] {
+			if st.Doubtful(n) {
+				doubtful = append(doubtful, n)
+			} else {
+				lost = append(lost, n)
+			}
+		}
+		for _, g := range []struct {
+			result candorv1.Result
+			slots  []uint32
+		}{{word.lost, lost}, {word.doubtful, doubtful}} {
+			if len(g.slots) > 0 {
+				o.Groups = append(o.Groups, &candorv1.OutcomeGroup{Result: g.result, Reason: word.reason, Slots: journal.Runs(g.slots)})
+			}
+		}
 		e := p.journal.Entry()
-		e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
-			Attempt: attempt, Decider: candorv1.Decider_DECIDER_PERSON, Actor: actor,
-			Groups: []*candorv1.OutcomeGroup{{Result: result, Reason: reason, Slots: journal.Runs(groups[attempt])}},
-		}}
+		e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: o}
 		if err := p.journal.Fact(ctx, k, st, e); err != nil {
 			return 0, err
 		}
@@ -139,11 +160,19 @@ func (p *Planner) askReplay(ctx context.Context, r *candorv1.ReplayRequest) (*ca
 	return &candorv1.ReplayResponse{Replayed: uint64(len(orders))}, p.publishOrders(ctx, orders)
 }
 
-// orderOf makes the order of a journal anew.
+// orderOf makes the order of a journal, the same one however often.
 func orderOf(inc *incident.Incident, k journal.Key) *candorv1.Order {
 	return &candorv1.Order{
-		Incident: k.Incident, Wave: k.Wave, Channel: k.Channel, Page: k.Page, Lane: topology.LaneFirst, PlanHash: inc.PlanHash(),
+		Incident: k.Incident, Wave: k.Wave, Channel: k.Channel, Page: k.Page, Lane: laneOf(k.Wave), PlanHash: inc.HashOf(k.Wave),
 	}
+}
+
+// laneOf returns the lane of a wave's orders: only the first notices, on whatever channel, go before all others.
+func laneOf(wave string) string {
+	if wave == firstWave {
+		return topology.LaneFirst
+	}
+	return topology.LaneNext
 }
 
 func (p *Planner) publishOrders(ctx context.Context, orders []*candorv1.Order) error {

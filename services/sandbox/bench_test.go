@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -77,15 +81,16 @@ func readAnswer(in *bufio.Reader, status string) error {
 
 const benchText = "Acme+Bank%3A+a+break-in+on+3+Nov+exposed+your+name+and+number.+We+are+sorry.+No+password+is+needed+from+you.+Call+0800+123+456%2C+code+"
 
-func smsRequest(w *world) func([]byte, int64) []byte {
+func smsRequest(w *world, hooks string) func([]byte, int64) []byte {
 	auth := base64.StdEncoding.EncodeToString([]byte(w.cfg.Twilio.AccountSID + ":" + w.cfg.Twilio.AuthToken.Reveal()))
+	hooks = url.QueryEscape(hooks)
 	head := "POST /2010-04-01/Accounts/" + w.cfg.Twilio.AccountSID + "/Messages.json HTTP/1.1\r\nHost: sandbox\r\nUser-Agent: bench\r\nAuthorization: Basic " + auth +
 		"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: "
 	return func(b []byte, i int64) []byte {
 		var body [512]byte
 		f := append(body[:0], "Body="+benchText...)
 		f = appendNumber(f, "K7Q", i)
-		f = append(f, ".+STOP+to+opt+out&From=%2B15005550006&StatusCallback=https%3A%2F%2Fhooks.acme.example%2Fhooks%2Ftwilio%2F"...)
+		f = append(f, ".+STOP+to+opt+out&From=%2B15005550006&StatusCallback="+hooks+"%2Fhooks%2Ftwilio%2F"...)
 		f = appendNumber(f, "BWluY2lkZW50LTIwMjYCdzABAg", i)
 		f = append(f, ".1.c2VjcmV0LW1hYy0x%23rc%3D5%26rp%3Dall&To=%2B447"...)
 		f = appendNumber(f, "", i)
@@ -103,7 +108,7 @@ func appendNumber(b []byte, prefix string, i int64) []byte {
 func BenchmarkTexts(b *testing.B) {
 	w := start(b)
 	before := memory()
-	loop(b, w.box, 64, smsRequest(w), "201")
+	loop(b, w.box, 64, smsRequest(w, "https://hooks.acme.example"), "201")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "texts/s")
 	b.ReportMetric(float64(memory()-before)/float64(b.N), "B/text")
 	if tr := w.truth(); tr.SMS.Accepted != uint64(b.N) || tr.SMS.Notices != uint64(b.N) {
@@ -114,7 +119,7 @@ func BenchmarkTexts(b *testing.B) {
 // BenchmarkTextsAt20ms is the capacity with a provider that takes its time, 512 requests in flight.
 func BenchmarkTextsAt20ms(b *testing.B) {
 	w := start(b, func(c *sandbox.Config) { c.Twilio.Latency = 20e6 })
-	loop(b, w.box, 512, smsRequest(w), "201")
+	loop(b, w.box, 512, smsRequest(w, "https://hooks.acme.example"), "201")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "texts/s")
 }
 
@@ -186,4 +191,32 @@ func BenchmarkNotices(b *testing.B) {
 		}
 	}
 	b.ReportMetric(all*float64(b.N)/b.Elapsed().Seconds(), "notices/s")
+}
+
+// BenchmarkReceipts is how fast texts and mails are taken and told of, with the receiver in the same process.
+func BenchmarkReceipts(b *testing.B) {
+	var told atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		n, _ := io.Copy(io.Discard, req.Body)
+		told.Add(n)
+	}))
+	b.Cleanup(server.Close)
+	for _, channel := range []string{"sms", "email"} {
+		b.Run(channel, func(b *testing.B) {
+			w := start(b, func(c *sandbox.Config) {
+				c.Receipts = sandbox.Receipts{Enabled: true, Undelivered: map[int]float64{30003: 0.01}, Bounced: 0.01}
+				c.SendGrid.EventsURL = server.URL
+			})
+			if channel == "sms" {
+				loop(b, w.box, 16, smsRequest(w, server.URL), "201")
+				b.StartTimer()
+			} else {
+				for i := 0; i < b.N; i += 1000 {
+					w.mustMail(mailBody(nil, int64(i), 1000), 202)
+				}
+			}
+			receipts := w.settled().Receipts.Acknowledged
+			b.ReportMetric(float64(receipts)/b.Elapsed().Seconds(), "receipts/s")
+		})
+	}
 }

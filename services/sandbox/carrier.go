@@ -23,9 +23,11 @@ type text struct {
 	wait     uint32 // milliseconds in the sender's queue
 	shape    shape  // how the text is put together
 	attempt  uint16
+	code     uint16 // of the error that ended it
 	idLen    uint8
 	segments uint8
 	flags    uint8
+	phase    phase
 }
 
 const (
@@ -62,7 +64,10 @@ type carrier struct {
 	bySender  map[string]uint32
 	callbacks interned
 	wordings  [][]byte
-	optedOut  map[uint64]bool
+	optedOut  map[uint64]bool // true for those who said so themselves
+	stopped   uint64          // how many these are
+	talks     map[uint64][]spoken
+	heard     uint32 // texts of phones
 	memory    arena
 	ids       cipher.Block // makes message ids of positions, so that neither needs an index
 }
@@ -70,7 +75,7 @@ type carrier struct {
 func newCarrier(ids cipher.Block) *carrier {
 	c := &carrier{
 		bySender: map[string]uint32{}, callbacks: newInterned(), wordings: [][]byte{nil}, optedOut: map[uint64]bool{},
-		ids: ids,
+		talks: map[uint64][]spoken{}, ids: ids,
 	}
 	c.register = newRegister(&c.memory)
 	return c
@@ -90,7 +95,7 @@ const queueFull = 10 * time.Hour
 
 // take accepts a message, or returns the error of Twilio's that stands against it.
 func (c *carrier) take(p *post, now time.Time, ratePerSec func(from string) float64) (uint32, *twilioError) {
-	if c.optedOut[p.to] {
+	if _, out := c.optedOut[p.to]; out {
 		return none, errOptedOut
 	}
 	s := c.sender(p, ratePerSec)
@@ -112,7 +117,11 @@ func (c *carrier) take(p *post, now time.Time, ratePerSec func(from string) floa
 	var middle []byte
 	m.shape, middle = c.shorten(p.body)
 	m.data = c.memory.put(id.raw, middle)
-	m.callback = c.callbacks.number(callbackFrame(p.callback, p.id))
+	frame := p.callback
+	if known {
+		frame = callbackFrame(p.callback, p.id)
+	}
+	m.callback = c.callbacks.number(frame)
 
 	i := c.texts.add(m)
 	stored := c.texts.at(i)
@@ -127,6 +136,7 @@ func (c *carrier) take(p *post, now time.Time, ratePerSec func(from string) floa
 	}
 	if full {
 		c.dropped++
+		c.fates["30001"]++
 	}
 	if known {
 		stored.earlier = c.register.accept(c.notice(id.notice, m.data), i, !full)
@@ -245,7 +255,9 @@ func (m *text) state(now time.Time, service bool) (status string, sentAt time.Ti
 	}
 	sentAt = time.Unix(0, m.at).Add(time.Duration(m.wait) * time.Millisecond)
 	switch {
-	case m.wait == 0 || !now.Before(sentAt):
+	case m.phase > phaseQueued:
+		return m.phase.status(), sentAt, int(m.code)
+	case m.phase == phaseTaken && !now.Before(sentAt):
 		return "sent", sentAt, 0
 	case service:
 		return "accepted", time.Time{}, 0
@@ -254,8 +266,8 @@ func (m *text) state(now time.Time, service bool) (status string, sentAt time.Ti
 	}
 }
 
-func (m *text) try() (attempt uint16, live bool, earlier uint32) {
-	return m.attempt, m.flags&textOverflow == 0, m.earlier
+func (m *text) try() taken {
+	return taken{attempt: m.attempt, dropped: m.flags&textOverflow != 0, earlier: m.earlier, fate: m.fate()}
 }
 
 // The ids that go out are positions under a cipher: unguessable, and found again without an index.

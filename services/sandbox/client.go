@@ -48,6 +48,28 @@ func (c *Client) SetFaults(ctx context.Context, f Faults) error {
 	return c.do(ctx, http.MethodPost, "/sandbox/faults", f, nil)
 }
 
+// SetReceipts replaces what becomes of messages that are taken from now on, and how it is told.
+func (c *Client) SetReceipts(ctx context.Context, r Receipts) error {
+	return c.do(ctx, http.MethodPost, "/sandbox/receipts", r, nil)
+}
+
+// SetHooks replaces the addresses that the providers' consoles hold.
+func (c *Client) SetHooks(ctx context.Context, h Hooks) error {
+	return c.do(ctx, http.MethodPost, "/sandbox/hooks", h, nil)
+}
+
+// SendGridPublicKey returns what verifies the posts of events: the base64 of its DER.
+func (c *Client) SendGridPublicKey(ctx context.Context) (string, error) {
+	var h consoleHooks
+	err := c.do(ctx, http.MethodGet, "/sandbox/hooks", nil, &h)
+	return h.PublicKey, err
+}
+
+// Reply texts back from a phone to whom it last heard from, and returns when the inbound URL has answered.
+func (c *Client) Reply(ctx context.Context, phone, text string) error {
+	return c.do(ctx, http.MethodPost, "/sandbox/reply", Reply{Phone: phone, Text: text}, nil)
+}
+
 // Suppress puts people on the providers' own lists.
 func (c *Client) Suppress(ctx context.Context, list Suppressed) error {
 	return c.do(ctx, http.MethodPost, "/sandbox/suppressed", list, nil)
@@ -57,7 +79,8 @@ func (c *Client) Suppress(ctx context.Context, list Suppressed) error {
 type Attempt struct {
 	Notice                     []byte // the opaque id up to its first dot; valid until fn returns
 	Attempt                    int
-	Accepted, Dropped, Refused int // Dropped ones are among the Accepted
+	Accepted, Dropped, Refused int    // Dropped ones are among the Accepted
+	Fate                       string // what became of the accepted: empty so far, or as in ChannelTruth.Fates
 }
 
 // Notices calls fn with every attempt at every notice of a channel, "sms" or "email", whose opaque id begins with prefix. The
@@ -94,6 +117,7 @@ func parseAttempt(line []byte) (a Attempt, err error) {
 			return a, errors.New("sandbox notices: a line is not what this client understands, use the same version on both sides")
 		}
 	}
+	a.Fate = string(rest)
 	return a, nil
 }
 

@@ -21,6 +21,7 @@ type Config struct {
 	Twilio   TwilioConfig   `yaml:"twilio"`
 	SendGrid SendGridConfig `yaml:"sendgrid"`
 	Faults   Faults         `yaml:"faults"`
+	Receipts Receipts       `yaml:"receipts"`
 
 	KeepTexts bool  `yaml:"keep_texts"` // keep what e-mails say, for the pages; the words of an SMS are kept in any case, since Twilio's list gives them back
 	TextBytes int64 `yaml:"text_bytes"` // once e-mails take this much, what further ones say is not kept
@@ -36,6 +37,9 @@ type TwilioConfig struct {
 	Concurrency int                `yaml:"concurrency"`  // requests at a time before 429; 0 is no limit
 	Latency     time.Duration      `yaml:"latency"`      // of every answer
 	ListLag     time.Duration      `yaml:"list_lag"`     // after which the list shows a new message
+
+	InboundURL     string `yaml:"inbound_url"`      // where it is told what phones text back; a fragment such as #rc=3&rp=all says how often
+	AdvancedOptOut bool   `yaml:"advanced_opt_out"` // tell there in OptOutType which English word Twilio understood; it obeys and answers them in any case
 }
 
 // SendGridConfig is the SendGrid account of the sandbox.
@@ -43,6 +47,9 @@ type SendGridConfig struct {
 	APIKey     config.Secret `yaml:"api_key"`
 	Latency    time.Duration `yaml:"latency"`    // of every answer
 	Suppressed []string      `yaml:"suppressed"` // addresses whose mail is accepted and dropped
+
+	EventsURL  string        `yaml:"events_url"`  // of the event webhook; empty for none
+	WebhookKey config.Secret `yaml:"webhook_key"` // its P-256 private key, as PEM or base64 of DER; made at start where empty
 }
 
 // The account that a sandbox has unless told otherwise. They open nothing but a sandbox.
@@ -56,7 +63,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Listen:    "127.0.0.1:0",
-		Twilio:    TwilioConfig{AccountSID: DefaultAccountSID, AuthToken: defaultAuthToken},
+		Twilio:    TwilioConfig{AccountSID: DefaultAccountSID, AuthToken: defaultAuthToken, AdvancedOptOut: true},
 		SendGrid:  SendGridConfig{APIKey: defaultAPIKey},
 		KeepTexts: true,
 		TextBytes: 1 << 30,
@@ -106,7 +113,16 @@ func (c *Config) Validate() error {
 	if c.TextBytes < 0 {
 		bad("text_bytes cannot be negative")
 	}
-	return errors.Join(append(errs, c.Faults.Validate())...)
+	if c.SendGrid.WebhookKey != "" {
+		if _, err := parseWebhookKey(c.SendGrid.WebhookKey); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, c.hooks().Validate(), c.Faults.Validate(), c.Receipts.Validate())...)
+}
+
+func (c *Config) hooks() Hooks {
+	return Hooks{EventsURL: c.SendGrid.EventsURL, InboundURL: c.Twilio.InboundURL}
 }
 
 func validRate(r float64) bool { return r >= 0 && !math.IsInf(r, 1) }

@@ -28,6 +28,13 @@ func (s *Sandbox) controlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /sandbox/faults", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, *s.faults.plan.Load()) }))
 	mux.HandleFunc("POST /sandbox/faults", guard(s.postFaults))
 	mux.HandleFunc("POST /sandbox/suppressed", guard(s.postSuppressed))
+	mux.HandleFunc("GET /sandbox/receipts", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.plan.Load().Receipts) }))
+	mux.HandleFunc("POST /sandbox/receipts", guard(s.postReceipts))
+	mux.HandleFunc("GET /sandbox/hooks", guard(func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, consoleHooks{Hooks: *s.hooks.Load(), PublicKey: s.publicKey})
+	}))
+	mux.HandleFunc("POST /sandbox/hooks", guard(s.postHooks))
+	mux.HandleFunc("POST /sandbox/reply", guard(s.postReply))
 }
 
 // trusted reports whether a request has the token. Only the pages take it in another form.
@@ -42,17 +49,20 @@ func (s *Sandbox) Truth() Truth {
 	t.SMS = s.sms.truth()
 	t.SMS.People = uint64(s.sms.phones.n)
 	t.SMS.TextsKept = true
+	t.SMS.OptedOut = s.sms.stopped
 	t.SMS.MemoryBytes += int64(s.sms.texts.n)*64 + int64(s.sms.phones.n)*16 + int64(len(s.sms.byNumber.slots))*8
 	s.sms.mu.Unlock()
 
 	s.mail.mu.Lock()
 	t.Email = s.mail.truth()
 	t.Email.People = uint64(s.mail.mailboxes.n)
+	t.Email.OptedOut = s.mail.complained
 	t.Email.TextsKept = s.mail.textRoom > 0
 	t.Email.MemoryBytes += int64(s.mail.mails.n)*40 + int64(s.mail.mailboxes.n)*24 + int64(len(s.mail.byAddress.slots))*8
 	s.mail.mu.Unlock()
 
 	t.Duplicates = t.SMS.Duplicates + t.Email.Duplicates
+	t.Receipts = s.courier.truth()
 	return t
 }
 
@@ -73,7 +83,7 @@ func (s *Sandbox) first() (f First) {
 // noticesAtATime bounds how long a reader of the truth keeps requests waiting.
 const noticesAtATime = 2048
 
-// streamNotices writes one line per notice and attempt: notice, attempt, accepted, dropped and refused, tab-separated.
+// streamNotices writes one line per notice and attempt: notice, attempt, accepted, dropped, refused and fate, tab-separated.
 func (s *Sandbox) streamNotices(w http.ResponseWriter, req *http.Request) {
 	prefix := []byte(req.URL.Query().Get("prefix"))
 	var page func(b []byte, from uint32) ([]byte, uint32)
@@ -83,14 +93,14 @@ func (s *Sandbox) streamNotices(w http.ResponseWriter, req *http.Request) {
 		page = func(b []byte, from uint32) ([]byte, uint32) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.register.page(b, from, prefix, func(i uint32) (uint16, bool, uint32) { return c.texts.at(i).try() })
+			return c.register.page(b, from, prefix, func(i uint32) taken { return c.texts.at(i).try() })
 		}
 	case "email":
 		m := s.mail
 		page = func(b []byte, from uint32) ([]byte, uint32) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.register.page(b, from, prefix, func(i uint32) (uint16, bool, uint32) { return m.mails.at(i).try() })
+			return m.register.page(b, from, prefix, func(i uint32) taken { return m.mails.at(i).try() })
 		}
 	default:
 		http.Error(w, "channel: give sms or email", http.StatusBadRequest)
@@ -107,7 +117,7 @@ func (s *Sandbox) streamNotices(w http.ResponseWriter, req *http.Request) {
 }
 
 // page appends the lines of some notices and returns where the next page begins, or none.
-func (r *register) page(b []byte, from uint32, prefix []byte, message func(uint32) (uint16, bool, uint32)) (lines []byte, next uint32) {
+func (r *register) page(b []byte, from uint32, prefix []byte, message func(uint32) taken) (lines []byte, next uint32) {
 	end := min(from+noticesAtATime, r.notices.n)
 	var list []attempts
 	for i := from; i < end; i++ {
@@ -150,6 +160,38 @@ func (s *Sandbox) postFaults(w http.ResponseWriter, req *http.Request) {
 	reply(w, *s.faults.plan.Load())
 }
 
+// consoleHooks is what the providers' consoles show.
+type consoleHooks struct {
+	Hooks
+	PublicKey string `json:"sendgrid_public_key"`
+}
+
+func (s *Sandbox) postReceipts(w http.ResponseWriter, req *http.Request) {
+	var r Receipts
+	err := decodeStrict(w, req, &r)
+	if err == nil {
+		err = s.SetReceipts(r)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	reply(w, s.plan.Load().Receipts)
+}
+
+func (s *Sandbox) postHooks(w http.ResponseWriter, req *http.Request) {
+	var h Hooks
+	err := decodeStrict(w, req, &h)
+	if err == nil {
+		err = s.SetHooks(h)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // SetFaults replaces the faults from the next request on.
 func (s *Sandbox) SetFaults(f Faults) error {
 	if err := f.Validate(); err != nil {
@@ -182,12 +224,14 @@ func (s *Sandbox) postSuppressed(w http.ResponseWriter, req *http.Request) {
 	}
 	s.sms.mu.Lock()
 	for _, n := range numbers {
-		s.sms.optedOut[n] = true
+		if _, out := s.sms.optedOut[n]; !out {
+			s.sms.optedOut[n] = false
+		}
 	}
 	s.sms.mu.Unlock()
 	s.mail.mu.Lock()
 	for _, a := range list.Emails {
-		s.mail.suppressed[strings.ToLower(a)] = true
+		s.mail.suppressed[strings.ToLower(a)] = ""
 	}
 	s.mail.mu.Unlock()
 	w.WriteHeader(http.StatusNoContent)

@@ -22,6 +22,7 @@ type mail struct {
 	attempt uint16
 	idLen   uint8
 	flags   uint8
+	phase   phase
 }
 
 const (
@@ -72,8 +73,9 @@ type mailroom struct {
 	letters    []letter
 	byContent  map[uint64]uint32
 	tags       interned
-	suppressed map[string]bool
-	textRoom   int64 // bytes that texts may still take
+	suppressed map[string]string // why mail to an address is dropped, in SendGrid's words
+	complained uint64            // mails that were reported as spam
+	textRoom   int64             // bytes that texts may still take
 	memory     arena
 	scratch    []byte
 	ids        cipher.Block
@@ -81,7 +83,7 @@ type mailroom struct {
 
 func newMailroom(textRoom int64, ids cipher.Block) *mailroom {
 	m := &mailroom{
-		letters: make([]letter, 1), byContent: map[uint64]uint32{}, tags: newInterned(), suppressed: map[string]bool{},
+		letters: make([]letter, 1), byContent: map[uint64]uint32{}, tags: newInterned(), suppressed: map[string]string{},
 		textRoom: textRoom, ids: ids,
 	}
 	m.register = newRegister(&m.memory)
@@ -126,9 +128,10 @@ func (m *mailroom) take(r *mailRequest, now time.Time) uint32 {
 			if known {
 				e.idLen, e.attempt = uint8(len(id.raw)), id.attempt //nolint:gosec // an id has at most 255 bytes
 			}
-			if len(m.suppressed) > 0 && m.suppressed[string(to.lower)] && !r.bypassLists {
+			if _, out := m.suppressed[string(to.lower)]; out && !r.bypassLists {
 				e.flags |= mailDropped
 				m.dropped++
+				m.fates[fateDropped]++
 			} else {
 				live = true
 			}
@@ -312,6 +315,6 @@ func replacer(tags []tagValue) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-func (e *mail) try() (attempt uint16, live bool, earlier uint32) {
-	return e.attempt, e.flags&mailDropped == 0, e.earlier
+func (e *mail) try() taken {
+	return taken{attempt: e.attempt, dropped: e.flags&mailDropped != 0, earlier: e.earlier, fate: e.fate()}
 }

@@ -39,6 +39,7 @@ func (s *Sandbox) pageRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /phones/{phone}", p.guard(p.phone))
 	mux.HandleFunc("GET /mailboxes/{mailbox}", p.guard(p.mailbox))
 	mux.HandleFunc("GET /mails/{mail}", p.guard(p.letter))
+	mux.Handle("POST /phones/{phone}/reply", http.NewCrossOriginProtection().Handler(p.guard(p.textBack)))
 	mux.Handle("POST /faults", http.NewCrossOriginProtection().Handler(p.guard(p.setFaults)))
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, req *http.Request) {
 		http.ServeFileFS(w, req, pageFiles, "page/style.css")
@@ -102,10 +103,11 @@ var faultMeanings = [faultKinds]string{
 func (p *pages) home(w http.ResponseWriter, req *http.Request) {
 	q := req.URL.Query()
 	query := strings.TrimSpace(q.Get("q"))
-	truth, plan := p.Truth(), *p.faults.plan.Load()
+	truth, plan, receipts := p.Truth(), *p.faults.plan.Load(), p.Sandbox.plan.Load().Enabled
 	type channelCard struct {
 		Name, People string
 		Truth        ChannelTruth
+		Receipts     bool
 	}
 	data := struct {
 		Title, Query string
@@ -114,11 +116,15 @@ func (p *pages) home(w http.ResponseWriter, req *http.Request) {
 		Lists        []list
 		Faults       []faultRow
 		FaultsOn     bool
+		ReceiptsOn   bool
+		PublicKey    string
 		Seed         uint64
 	}{
 		Title: "Phones and mailboxes", Query: query, Truth: truth,
-		Channels: []channelCard{{"SMS", "phones", truth.SMS}, {"E-mail", "mailboxes", truth.Email}},
+		Channels: []channelCard{{"SMS", "phones", truth.SMS, receipts}, {"E-mail", "mailboxes", truth.Email, receipts}},
 		Seed:     plan.Seed,
+
+		ReceiptsOn: receipts, PublicKey: p.publicKey,
 	}
 	phones := list{Name: "Phones"}
 	mailboxes := list{Name: "Mailboxes"}
@@ -213,7 +219,7 @@ func (c *carrier) search(before uint32, want needle) (rows []row, next uint32) {
 		if len(rows) == rowsPerPage {
 			return rows, i + 1
 		}
-		last := c.texts.at(ph.last)
+		last := c.texts.at(ph.last) // nobody becomes a phone without a text
 		rows = append(rows, row{
 			Link: "/phones/" + strconv.FormatUint(uint64(i), 10), Who: numberText(ph.number), At: at(last.at),
 			Preview: string(c.body(nil, last)), Count: ph.count,
@@ -283,147 +289,6 @@ func (m *mailroom) mentions(e *mail, want *needle, letters map[uint32]bool) bool
 func position(s string, n uint32) (uint32, bool) {
 	i, err := strconv.ParseUint(s, 10, 32)
 	return uint32(i), err == nil && i < uint64(n)
-}
-
-// messagesPerPage bounds a phone's and a mailbox's page.
-const messagesPerPage = 50
-
-func (p *pages) phone(w http.ResponseWriter, req *http.Request) {
-	type bubble struct {
-		Text, From, At, Encoding, Status string
-		Segments                         int
-	}
-	data := struct {
-		Title, Query, Number, Older string
-		Count                       uint32
-		Bubbles                     []bubble
-	}{}
-	c, now := p.sms, p.now()
-	c.mu.Lock()
-	i, ok := position(req.PathValue("phone"), c.phones.n)
-	if !ok {
-		c.mu.Unlock()
-		http.NotFound(w, req)
-		return
-	}
-	ph := c.phones.at(i)
-	data.Number, data.Count = numberText(ph.number), ph.count
-	data.Title = data.Number
-	m := ph.last
-	if from, ok := position(req.URL.Query().Get("from"), c.texts.n); ok && c.texts.at(from).phone == i {
-		m = from
-	}
-	for ; m != none; m = c.texts.at(m).before {
-		if len(data.Bubbles) == messagesPerPage {
-			data.Older = "?from=" + strconv.FormatUint(uint64(m), 10)
-			break
-		}
-		t := c.texts.at(m)
-		from := c.senders[t.sender]
-		b := bubble{Text: string(c.body(nil, t)), From: from.from + from.service, At: at(t.at), Encoding: "GSM-7", Segments: int(t.segments)}
-		b.Status, _, _ = t.state(now, from.service != "")
-		if t.flags&textUCS2 != 0 {
-			b.Encoding = "UCS-2"
-		}
-		data.Bubbles = append(data.Bubbles, b)
-	}
-	c.mu.Unlock()
-	p.show(w, "phone", data)
-}
-
-// openMail is one mail as its reader has it before them.
-type openMail struct {
-	Subject, From, To, ReplyTo, At, HTML string
-	Parts                                []letterPart
-	Dropped, TextsGone                   bool
-}
-
-// open reads a mail. The caller holds the mailroom's lock.
-func (m *mailroom) open(i uint32) openMail {
-	e := m.mails.at(i)
-	sent := m.mailings.at(e.mailing)
-	l := &m.letters[sent.letter]
-	o := openMail{At: at(sent.at), ReplyTo: l.ReplyTo, Dropped: e.flags&mailDropped != 0, TextsGone: sent.letter == 0}
-	var name string
-	name, o.Subject, o.Parts = l.read(m.values(e))
-	if o.Subject == "" {
-		o.Subject = "(no subject here)"
-	}
-	if l.TemplateID != "" {
-		o.Parts = append(o.Parts, letterPart{Type: "template", Value: l.TemplateID + " (a template of the account's own, which the sandbox does not have)"})
-	}
-	o.From, o.To = addressText(l.FromName, l.From), addressText(name, string(m.address(e.mailbox)))
-	for _, part := range o.Parts {
-		if part.Type == "text/html" {
-			o.HTML = "/mails/" + strconv.FormatUint(uint64(i), 10)
-		}
-	}
-	return o
-}
-
-func (p *pages) mailbox(w http.ResponseWriter, req *http.Request) {
-	type entry struct {
-		Link, Subject, From, At string
-		Open                    bool
-	}
-	data := struct {
-		Title, Query, Address, Older string
-		Mails                        []entry
-		Mail                         openMail
-	}{}
-	m := p.mail
-	m.mu.Lock()
-	i, ok := position(req.PathValue("mailbox"), m.mailboxes.n)
-	if !ok {
-		m.mu.Unlock()
-		http.NotFound(w, req)
-		return
-	}
-	mine := func(name string, otherwise uint32) uint32 {
-		if k, ok := position(req.URL.Query().Get(name), m.mails.n); ok && m.mails.at(k).mailbox == i {
-			return k
-		}
-		return otherwise
-	}
-	data.Address = string(m.address(i))
-	data.Title = data.Address
-	from := mine("from", m.mailboxes.at(i).last)
-	opened := mine("mail", from)
-	data.Mail = m.open(opened)
-	for k := from; k != none; k = m.mails.at(k).before {
-		if len(data.Mails) == messagesPerPage {
-			data.Older = "?from=" + strconv.FormatUint(uint64(k), 10)
-			break
-		}
-		o := m.open(k)
-		data.Mails = append(data.Mails, entry{
-			Link:    "?from=" + strconv.FormatUint(uint64(from), 10) + "&mail=" + strconv.FormatUint(uint64(k), 10),
-			Subject: o.Subject, From: o.From, At: o.At, Open: k == opened,
-		})
-	}
-	m.mu.Unlock()
-	p.show(w, "mailbox", data)
-}
-
-// letter is the HTML of a mail, for a frame in which nothing runs and nothing is fetched.
-func (p *pages) letter(w http.ResponseWriter, req *http.Request) {
-	m := p.mail
-	m.mu.Lock()
-	i, ok := position(req.PathValue("mail"), m.mails.n)
-	var o openMail
-	if ok {
-		o = m.open(i)
-	}
-	m.mu.Unlock()
-	for _, part := range o.Parts {
-		if part.Type == "text/html" {
-			w.Header().Set("Content-Security-Policy", letterPolicy)
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			_, _ = w.Write([]byte(part.Value)) // who has gone needs no answer
-			return
-		}
-	}
-	http.NotFound(w, req)
 }
 
 func (p *pages) setFaults(w http.ResponseWriter, req *http.Request) {

@@ -1,8 +1,16 @@
 // Package sandbox stands in for Twilio and SendGrid, over real HTTP: for tests, the demo, benchmarks and chaos runs.
 //
-// In: their requests, as the official libraries make them.   Out: their answers; pages that show the phones and mailboxes as
-// their owners see them; the ground truth per notice and attempt, which a real provider could not tell.
+// In: their requests, as the official libraries make them.   Out: their answers; afterwards, where receipts are enabled, signed
+// status callbacks and events, and what phones text back; pages that show the phones and mailboxes as their owners see them; the
+// ground truth per notice and attempt, which a real provider could not tell.
 // Crash: forgets everything; in chaos runs it is a process of its own and is never killed.
+//
+// Numbers and mailboxes with a fate of their own, beside those of Twilio's test credentials, where receipts are enabled:
+//
+//	+1 500 555 3nnn   undelivered with code 30nnn, as +15005553003 with 30003; codes that pass, at the first attempt only
+//	+1 500 555 4000   sent, and never a word of it
+//	bounce@ any domain, or bounce+tag@: there is no such mailbox   blocked@: refused at the first attempt
+//	deferred@: told to try later first, then delivered             spam@: delivered, and reported as spam
 //
 // What it holds is people's data. It stays in memory: nothing here writes a file or logs what was sent.
 package sandbox
@@ -11,8 +19,10 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -41,6 +51,9 @@ type Sandbox struct {
 	sms      *carrier
 	mail     *mailroom
 	faults   dice
+	courier  *courier
+	plan     atomic.Pointer[receiptPlan]
+	hooks    atomic.Pointer[Hooks]
 	inFlight atomic.Int64 // Twilio requests being answered
 	buffers  *sync.Pool
 	seed     maphash.Seed
@@ -48,7 +61,10 @@ type Sandbox struct {
 
 	basic, bearer, token []byte // what the Authorization header must be
 	senders              map[string]bool
-	messagesPath         string
+
+	webhookKey, foreignKey *ecdsa.PrivateKey // SendGrid's, and somebody else's
+	publicKey              string
+	messagesPath           string
 }
 
 // New opens the listener; Run serves on it.
@@ -65,6 +81,18 @@ func New(cfg Config, log zerolog.Logger) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make ids: %w", err)
 	}
+	webhookKey, err := parseWebhookKey(cfg.SendGrid.WebhookKey)
+	if err != nil {
+		return nil, err
+	}
+	foreignKey, err := parseWebhookKey("")
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(&webhookKey.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: write the key of the event webhook: %w", err)
+	}
 	room := cfg.TextBytes
 	if !cfg.KeepTexts {
 		room = 0
@@ -75,15 +103,19 @@ func New(cfg Config, log zerolog.Logger) (*Sandbox, error) {
 		basic:   []byte("Basic " + base64.StdEncoding.EncodeToString([]byte(cfg.Twilio.AccountSID+":"+cfg.Twilio.AuthToken.Reveal()))),
 		bearer:  []byte("Bearer " + cfg.SendGrid.APIKey.Reveal()),
 		token:   []byte("Bearer " + cfg.Token.Reveal()),
+		courier: newCourier(), webhookKey: webhookKey, foreignKey: foreignKey, publicKey: base64.StdEncoding.EncodeToString(public),
 		senders: map[string]bool{}, messagesPath: "/2010-04-01/Accounts/" + cfg.Twilio.AccountSID + "/Messages/",
 	}
 	for _, name := range cfg.Twilio.Senders {
 		s.senders[name] = true
 	}
 	for _, a := range cfg.SendGrid.Suppressed {
-		s.mail.suppressed[strings.ToLower(a)] = true
+		s.mail.suppressed[strings.ToLower(a)] = ""
 	}
 	s.faults.set(cfg.Faults)
+	s.plan.Store(newReceiptPlan(cfg.Receipts))
+	hooks := cfg.hooks()
+	s.hooks.Store(&hooks)
 	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil { //nolint:noctx // bound before anything runs
 		return nil, fmt.Errorf("sandbox listen on %s: %w", cfg.Listen, err)
 	}
@@ -108,6 +140,14 @@ func (s *Sandbox) PageURL() string { return s.URL() + "/?token=" + s.Token() }
 // Run serves until ctx ends and the requests in hand are answered.
 func (s *Sandbox) Run(ctx context.Context) error {
 	defer s.stopOn(ctx)()
+	telling, quiet := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		s.deliver(telling)
+	}()
+	// Who is being told when it ends is told no more: a provider's customer cannot count on that either.
+	defer func() { quiet(); <-told }()
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(s.listener) }()
 	s.log.Info().Str("url", s.URL()).Msg("sandbox serves")

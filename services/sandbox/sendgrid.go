@@ -73,7 +73,7 @@ func (s *Sandbox) sendMail(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	position := m.accepts(r, f.kind, now)
+	position := s.takeMail(r, f.kind, now)
 	if s.spoil(w, req, f) {
 		return
 	}
@@ -84,13 +84,17 @@ func (s *Sandbox) sendMail(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// accepts takes the mails of a request and counts it.
-func (m *mailroom) accepts(r *mailRequest, kind faultKind, now time.Time) uint32 {
+// takeMail takes the mails of a request and counts it.
+func (s *Sandbox) takeMail(r *mailRequest, kind faultKind, now time.Time) uint32 {
+	m := s.mail
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.requests++
 	m.faulted(kind)
-	return m.take(r, now)
+	first := m.mails.n
+	position := m.take(r, now)
+	s.expectMails(first, m.mails.n, now)
+	return position
 }
 
 // checked counts a request that was only checked.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"hash/maphash"
+	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -55,6 +56,9 @@ type notice struct {
 	live     uint16 // of the accepted ones, those that have not definitely failed
 	keyLen   uint8
 	twice    bool // a second message was accepted while an earlier one was live
+	reached  bool // a message was delivered
+	bounced  bool // a message was taken and came to nothing
+	sunk     bool // every message did
 }
 
 // refusal is an attempt that definitely came to nothing.
@@ -77,13 +81,17 @@ type register struct {
 	told       uint64 // notices with an accepted message
 	withoutID  uint64
 	duplicates uint64
+	reached    uint64 // notices with a delivered message
+	bounced    uint64 // notices with a message that came to nothing
+	sunk       uint64 // notices all of whose messages did
+	fates      map[string]uint64
 	codes      map[string]uint64
 	faults     map[string]uint64
 	first      time.Time
 }
 
 func newRegister(a *arena) register {
-	return register{arena: a, seed: maphash.MakeSeed(), refused: map[uint32][]refusal{}, codes: map[string]uint64{}, faults: map[string]uint64{}}
+	return register{arena: a, seed: maphash.MakeSeed(), refused: map[uint32][]refusal{}, fates: map[string]uint64{}, codes: map[string]uint64{}, faults: map[string]uint64{}}
 }
 
 // notice returns the record of a notice. stored says where in the arena its key lies already, or nowhere.
@@ -119,7 +127,12 @@ func (r *register) accept(i, message uint32, live bool) (earlier uint32) {
 		n.accepted++
 	}
 	if !live {
+		r.fail(n)
 		return earlier
+	}
+	if n.sunk {
+		n.sunk = false
+		r.sunk--
 	}
 	if n.live > 0 && !n.twice {
 		n.twice = true
@@ -129,6 +142,34 @@ func (r *register) accept(i, message uint32, live bool) (earlier uint32) {
 		n.live++
 	}
 	return earlier
+}
+
+// settle records what became of a message that was live.
+func (r *register) settle(i uint32, delivered bool) {
+	n := r.notices.at(i)
+	if delivered {
+		if !n.reached {
+			n.reached = true
+			r.reached++
+		}
+		return
+	}
+	if n.live > 0 {
+		n.live--
+	}
+	r.fail(n)
+}
+
+// fail records a message of a notice that definitely came to nothing.
+func (r *register) fail(n *notice) {
+	if !n.bounced {
+		n.bounced = true
+		r.bounced++
+	}
+	if n.live == 0 && !n.reached && !n.sunk {
+		n.sunk = true
+		r.sunk++
+	}
 }
 
 // refuse records an attempt that definitely came to nothing. The id may be anything.
@@ -159,10 +200,19 @@ func (r *register) faulted(k faultKind) {
 type attempts struct {
 	attempt                    uint16
 	accepted, dropped, refused int
+	fate                       string
 }
 
-// tries lists a notice's attempts. message tells attempt, fate and predecessor of a message.
-func (r *register) tries(i uint32, list []attempts, message func(uint32) (attempt uint16, live bool, earlier uint32)) []attempts {
+// taken is what the store of a message knows of it.
+type taken struct {
+	attempt uint16
+	dropped bool
+	earlier uint32 // the message of the same notice before it, or none
+	fate    string
+}
+
+// tries lists a notice's attempts. message tells what is known of one.
+func (r *register) tries(i uint32, list []attempts, message func(uint32) taken) []attempts {
 	list = list[:0]
 	entry := func(attempt uint16) *attempts {
 		for k := range list {
@@ -174,13 +224,16 @@ func (r *register) tries(i uint32, list []attempts, message func(uint32) (attemp
 		return &list[len(list)-1]
 	}
 	for m := r.notices.at(i).last; m != none; {
-		attempt, live, earlier := message(m)
-		e := entry(attempt)
+		was := message(m)
+		e := entry(was.attempt)
 		e.accepted++
-		if !live {
+		if was.dropped {
 			e.dropped++
 		}
-		m = earlier
+		if e.fate == "" || was.fate == fateDelivered { // the newest comes first
+			e.fate = was.fate
+		}
+		m = was.earlier
 	}
 	for _, f := range r.refused[i] {
 		entry(f.attempt).refused += int(f.times)
@@ -193,7 +246,7 @@ func (r *register) key(i uint32) []byte {
 	return r.arena.get(n.key, int(n.keyLen))
 }
 
-// appendTries writes one line per attempt: notice, attempt, accepted, dropped, refused, tab-separated.
+// appendTries writes one line per attempt: notice, attempt, accepted, dropped, refused, fate, tab-separated.
 func appendTries(b, key []byte, list []attempts) []byte {
 	for _, t := range list {
 		b = append(b, key...)
@@ -201,6 +254,7 @@ func appendTries(b, key []byte, list []attempts) []byte {
 			b = append(b, '\t')
 			b = strconv.AppendInt(b, int64(n), 10)
 		}
+		b = append(append(b, '\t'), t.fate...)
 		b = append(b, '\n')
 	}
 	return b
@@ -213,6 +267,11 @@ type ChannelTruth struct {
 	Dropped           uint64            `json:"dropped"`             // of these, definitely not going to arrive: suppressed, or the queue was full
 	Notices           uint64            `json:"notices"`             // distinct notices of which a message was taken
 	Duplicates        uint64            `json:"duplicates"`          // notices of which a second message was taken while an earlier one had not definitely failed
+	Delivered         uint64            `json:"delivered"`           // notices of which a message was delivered
+	Undelivered       uint64            `json:"undelivered"`         // notices all of whose taken messages definitely came to nothing
+	Bounced           uint64            `json:"bounced"`             // notices of which a taken message definitely came to nothing, whatever became of them since
+	OptedOut          uint64            `json:"opted_out"`           // people who asked the provider for no more, and have not taken it back
+	Fates             map[string]uint64 `json:"fates"`               // messages by what became of them: delivered, bounce, blocked, dropped, or Twilio's error code
 	MessagesWithoutID uint64            `json:"messages_without_id"` // taken messages whose notice is unknown
 	People            uint64            `json:"people"`              // distinct phones or mailboxes
 	RefusedByCode     map[string]uint64 `json:"refused_by_code"`     // requests; Twilio's error code, or the HTTP status
@@ -226,6 +285,8 @@ type Truth struct {
 	SMS        ChannelTruth `json:"sms"`
 	Email      ChannelTruth `json:"email"`
 	Duplicates uint64       `json:"sandbox_duplicates"` // of both channels
+
+	Receipts ReceiptsTruth `json:"receipts"`
 }
 
 // First is the time of the first accepted message of each channel, or nil.
@@ -237,14 +298,9 @@ type First struct {
 func (r *register) truth() ChannelTruth {
 	t := ChannelTruth{
 		Requests: r.requests, Accepted: r.accepted, Notices: r.told, Dropped: r.dropped, Duplicates: r.duplicates, MessagesWithoutID: r.withoutID,
-		RefusedByCode: make(map[string]uint64, len(r.codes)), Faults: make(map[string]uint64, len(r.faults)),
+		Delivered: r.reached, Undelivered: r.sunk, Bounced: r.bounced, Fates: maps.Clone(r.fates),
+		RefusedByCode: maps.Clone(r.codes), Faults: maps.Clone(r.faults),
 		MemoryBytes: r.arena.size + int64(r.notices.n)*24 + int64(len(r.index.slots))*8,
-	}
-	for code, n := range r.codes {
-		t.RefusedByCode[code] = n
-	}
-	for kind, n := range r.faults {
-		t.Faults[kind] = n
 	}
 	return t
 }

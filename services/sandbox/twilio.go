@@ -116,6 +116,7 @@ func (s *Sandbox) takeText(b []byte, p *post, kind faultKind) ([]byte, *twilioEr
 	}
 	c.requests++
 	c.faulted(kind)
+	s.expect(position)
 	if kind == faultNoID {
 		return append(b, "{}"...), nil
 	}
@@ -321,7 +322,8 @@ func (s *Sandbox) appendMessage(b []byte, position uint32, now time.Time, fresh 
 		b = append(b, `null,"error_message":null,"from":`...)
 	} else {
 		b = strconv.AppendInt(b, int64(code), 10)
-		b = append(b, `,"error_message":"Queue overflow","from":`...)
+		b = append(append(b, `,"error_message":"`...), lookUpCode(uint16(code)).words...) //nolint:gosec // a code has five digits
+		b = append(b, `","from":`...)
 	}
 	if service {
 		b = append(b, `null,"messaging_service_sid":`...)

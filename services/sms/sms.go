@@ -1,7 +1,8 @@
 // Package sms tells customers by text message.
 //
 // In:  order.sms.>   Out: journal.sms.>, later.sms.>, the provider
-// Crash: as package dispatch says; a message that may have been sent is looked up by its number and the customer's code.
+// Crash: as package dispatch says; a message that may have been sent is looked up by its number and the customer's code. One
+// whose receipt did not come is looked up by its id.
 package sms
 
 import (
@@ -19,6 +20,7 @@ import (
 	"candor/pkg/noticeid"
 	"candor/pkg/playbook"
 	"candor/pkg/provider"
+	"candor/pkg/receipt"
 	"candor/pkg/roster"
 	"candor/pkg/segment"
 	"candor/pkg/suppression"
@@ -27,10 +29,16 @@ import (
 
 const channel = candorv1.Channel_CHANNEL_SMS
 
-// Provider hands over text messages and knows what it was handed.
+// Provider hands over text messages and knows what it was handed, and what became of it.
 type Provider interface {
 	provider.SMSSender
 	provider.SMSLookup
+	Poller
+}
+
+// Poller tells the status of a message by its id, in the provider's own words, and its error code, 0 without one.
+type Poller interface {
+	PollSMS(ctx context.Context, id string) (status string, code int, err error)
 }
 
 // Suppressions says who has opted out.
@@ -62,14 +70,15 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := set.Text(p.Key.Wave, channel, p.Roster.Language)
+	base := p.Incident.BaseOf(p.Key.Wave) // an addition uses the texts and terms of another wave
+	text, err := set.Text(base, channel, p.Roster.Language)
 	if err != nil {
 		return nil, err
 	}
 	pb := set.Playbook
-	wave := pb.Waves[p.Key.Wave]
+	wave := pb.Waves[base]
 	if wave == nil || wave.Channels.SMS == nil {
-		return nil, fmt.Errorf("the playbook has no text messages in wave %s", p.Key.Wave)
+		return nil, fmt.Errorf("the playbook has no text messages in wave %s", base)
 	}
 	if pb.Providers.Twilio == nil || len(pb.Providers.Twilio.Senders) == 0 {
 		return nil, errors.New("the playbook names no sender of text messages")
@@ -207,5 +216,26 @@ func (r *round) Find(ctx context.Context, doubts []dispatch.Doubt) []dispatch.Fi
 		})
 	}
 	_ = g.Wait() // its functions return no errors
+	return out
+}
+
+// Poll asks the provider what became of messages whose receipts did not come.
+func (r *round) Poll(ctx context.Context, asked []dispatch.Poll) []dispatch.Word {
+	out := make([]dispatch.Word, len(asked))
+	r.gate.Each(len(asked), func(i int) {
+		status, code, err := r.provider.PollSMS(ctx, asked[i].ID)
+		if err != nil {
+			out[i].Err = err
+			return
+		}
+		word, ok := receipt.Twilio(status, code)
+		if !ok || word.Result == candorv1.Result_RESULT_ACCEPTED {
+			return // still on its way
+		}
+		out[i].Result, out[i].Reason = word.Result, word.Reason
+		if word.RetryIn > 0 {
+			out[i].RetryAt = r.now().Add(word.RetryIn)
+		}
+	})
 	return out
 }

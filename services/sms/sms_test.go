@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -32,6 +33,18 @@ type carrier struct {
 	sent    []provider.SMS
 	listed  map[string][]provider.Found // by number
 	findErr error
+	status  map[string]string // by id
+}
+
+func (c *carrier) PollSMS(_ context.Context, id string) (status string, code int, err error) {
+	status, ok := c.status[id]
+	if !ok {
+		return "", 0, errors.New("http 404")
+	}
+	if status == "undelivered" {
+		code = 30003
+	}
+	return status, code, nil
 }
 
 func (c *carrier) SendSMS(_ context.Context, m provider.SMS, _ time.Time) provider.Outcome {
@@ -74,14 +87,24 @@ func starter(t *testing.T, name string) string {
 
 func newRound(t *testing.T, c *carrier, stopped optOuts, customers ...roster.Customer) *round {
 	t.Helper()
+	return newRoundOf(t, "w0", c, stopped, customers...)
+}
+
+func newRoundOf(t *testing.T, wave string, c *carrier, stopped optOuts, customers ...roster.Customer) *round {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.InFlight = 4
 	s := New(cfg, c, notice.NewLibrary(), stopped, noticeid.New([]byte("0123456789abcdef0123456789abcdef")), func() time.Time { return now })
 	d := &candorv1.Declaration{Incident: "acme-2026", Playbook: starter(t, "playbook.yaml"), Facts: starter(t, "facts.yaml")}
 	r, err := s.Ready(dispatch.Page{
-		Key:      journal.Key{Channel: channel, Incident: "acme-2026", Wave: "w0"},
-		Incident: &incident.Incident{ID: "acme-2026", Draft: &candorv1.Drafted{Declaration: d, PlanHash: incident.Hash(d)}},
-		Roster:   &roster.Page{TimeZone: "America/New_York", Language: "en", Customers: customers},
+		Key: journal.Key{Channel: channel, Incident: "acme-2026", Wave: wave},
+		Incident: &incident.Incident{
+			ID: "acme-2026", Draft: &candorv1.Drafted{Declaration: d, PlanHash: incident.Hash(d)},
+			Additions: map[string]*incident.Addition{"w0-r1": {AdditionDrafted: &candorv1.AdditionDrafted{
+				Addition: &candorv1.Addition{Wave: "w0-r1", Base: "w0"}, Hash: []byte("addition"),
+			}}},
+		},
+		Roster: &roster.Page{TimeZone: "America/New_York", Language: "en", Customers: customers},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -194,5 +217,43 @@ func TestUnusableCustomersAreSuppressedWithTheReason(t *testing.T) {
 		if got := r.Suppressed(uint32(slot), 0); got != want {
 			t.Errorf("slot %d is suppressed for %q, want %q", slot, got, want)
 		}
+	}
+}
+
+// Two people approved the addition's people; its text is that of the wave it adds to.
+func TestAnAdditionUsesTheTextOfItsBase(t *testing.T) {
+	t.Parallel()
+	c := customer("AAA-AAA-AAA", "US", "+12125550100")
+	first, again := newRound(t, &carrier{}, nil, c), newRoundOf(t, "w0-r1", &carrier{}, nil, c)
+	if a, b := first.Terms(), again.Terms(); !bytes.Equal(a.TextHash, b.TextHash) || a.RetryBudget != b.RetryBudget {
+		t.Errorf("terms of the wave are %+v, of its addition %+v", a, b)
+	}
+	if a, b := first.body(0).text, again.body(0).text; a != b {
+		t.Errorf("the wave says %q, its addition %q", a, b)
+	}
+}
+
+func TestPollTellsFinalWordsOnly(t *testing.T) {
+	t.Parallel()
+	c := &carrier{status: map[string]string{"SM1": "delivered", "SM2": "sent", "SM3": "queued", "SM4": "undelivered"}}
+	r := newRound(t, c, nil, customer("AAA-AAA-AAA", "US", "+12125550100"))
+	var asked []dispatch.Poll
+	for i, id := range []string{"SM1", "SM2", "SM3", "SM4", "SM5"} {
+		asked = append(asked, dispatch.Poll{Slot: uint32(i), Attempt: 1, ID: id})
+	}
+	got := r.Poll(t.Context(), asked)
+	for i, want := range []candorv1.Result{
+		candorv1.Result_RESULT_DELIVERED, candorv1.Result_RESULT_UNSPECIFIED, candorv1.Result_RESULT_UNSPECIFIED,
+		candorv1.Result_RESULT_UNDELIVERED_RETRY, candorv1.Result_RESULT_UNSPECIFIED,
+	} {
+		if got[i].Result != want {
+			t.Errorf("%s: %v, want %v", asked[i].ID, got[i].Result, want)
+		}
+	}
+	if got[3].Reason != "twilio_30003" || !got[3].RetryAt.After(now) {
+		t.Errorf("undelivered: %+v", got[3])
+	}
+	if got[4].Err == nil {
+		t.Error("a message that the provider does not know has no error")
 	}
 }

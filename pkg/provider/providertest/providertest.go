@@ -75,6 +75,58 @@ func Email(t *testing.T, d Dialect, open func(testing.TB, Conditions) provider.E
 	})
 }
 
+// Stand is a provider that speaks another protocol than HTTP.
+type Stand struct {
+	URL string
+	// Accepted counts the connections ever made, Messages those messages that were read whole.
+	Accepted, Messages func() int
+	// AwaitMessages returns once n messages were read whole.
+	AwaitMessages func(n int)
+}
+
+// Mail runs as much of the contract of a provider.EmailSender as does not speak of HTTP: start makes a provider that takes each
+// message, or one that takes none and never answers.
+func Mail(t *testing.T, start func(t testing.TB, silent bool) Stand, open func(testing.TB, Conditions) provider.EmailSender) {
+	t.Helper()
+	one := func(t testing.TB, c Conditions) send {
+		sender := open(t, c)
+		return func(ctx context.Context, sendBefore time.Time) provider.Outcome {
+			m := &provider.Email{
+				From: "notice@example.com", Subject: "A notice", Text: "Your code is -code-.", HTML: "<p>-code-</p>", Vars: []string{"-code-"},
+				Recipients: []provider.Recipient{{ID: "opaque0", To: pii.NewEmail("c0@example.com"), Values: []string{"7K3M"}}},
+			}
+			out := sender.SendEmail(ctx, m, sendBefore)
+			if len(out) != 1 {
+				t.Errorf("%d outcomes for one recipient", len(out))
+				return provider.Outcome{Reason: "misaligned"}
+			}
+			return out[0]
+		}
+	}
+	t.Run("nothing listens", func(t *testing.T) { t.Parallel(); nothingListens(t, one) })
+	whenever(t, start, one)
+}
+
+// whenever is what holds for every protocol.
+func whenever(t *testing.T, start func(testing.TB, bool) Stand, open opener) {
+	t.Run("send_before passed", func(t *testing.T) { t.Parallel(); alreadyLate(t, start, open) })
+	t.Run("clock jumps on the way", func(t *testing.T) { t.Parallel(); clockJumps(t, start, open) })
+	t.Run("cancelled", func(t *testing.T) { t.Parallel(); cancelled(t, start, open) })
+	t.Run("times out", func(t *testing.T) { t.Parallel(); timesOut(t, start, open) })
+}
+
+// web makes Stands of Servers.
+func web(d Dialect) func(testing.TB, bool) Stand {
+	return func(t testing.TB, silent bool) Stand {
+		a := d.Taken
+		if silent {
+			a = Answer{Fault: Silent}
+		}
+		s := NewServer(t, Always(a))
+		return Stand{URL: s.URL, Accepted: s.Accepted, Messages: func() int { return len(s.Requests()) }, AwaitMessages: s.AwaitRequests}
+	}
+}
+
 type (
 	send   func(ctx context.Context, sendBefore time.Time) provider.Outcome
 	opener func(testing.TB, Conditions) send
@@ -86,10 +138,7 @@ func run(t *testing.T, d Dialect, open opener) {
 	t.Run("faults", func(t *testing.T) { t.Parallel(); faults(t, d, open) })
 	t.Run("nothing listens", func(t *testing.T) { t.Parallel(); nothingListens(t, open) })
 	t.Run("tls fails", func(t *testing.T) { t.Parallel(); tlsFails(t, open) })
-	t.Run("send_before passed", func(t *testing.T) { t.Parallel(); alreadyLate(t, d, open) })
-	t.Run("clock jumps on the way", func(t *testing.T) { t.Parallel(); clockJumps(t, d, open) })
-	t.Run("cancelled", func(t *testing.T) { t.Parallel(); cancelled(t, d, open) })
-	t.Run("times out", func(t *testing.T) { t.Parallel(); timesOut(t, open) })
+	whenever(t, web(d), open)
 	t.Run("storm of 429", func(t *testing.T) { t.Parallel(); storm(t, open) })
 	t.Run("clock differs from the provider's", func(t *testing.T) { t.Parallel(); clockDiffers(t, d, open) })
 }
@@ -224,8 +273,8 @@ func tlsFails(t *testing.T, open opener) {
 	}
 }
 
-func alreadyLate(t *testing.T, d Dialect, open opener) {
-	server := NewServer(t, Always(d.Taken))
+func alreadyLate(t *testing.T, start func(testing.TB, bool) Stand, open opener) {
+	server := start(t, false)
 	expect(t, open(t, plain(server.URL))(t.Context(), time.Now()), provider.NotSent, "send_before_passed")
 	if n := server.Accepted(); n != 0 {
 		t.Errorf("%d connections for a request that was late", n)
@@ -233,10 +282,10 @@ func alreadyLate(t *testing.T, d Dialect, open opener) {
 }
 
 // clockJumps suspends the process, as it sees it, at every moment at which an adapter looks at its clock.
-func clockJumps(t *testing.T, d Dialect, open opener) {
+func clockJumps(t *testing.T, start func(testing.TB, bool) Stand, open opener) {
 	seen := map[provider.Class]int{}
 	for n := range int64(12) {
-		server := NewServer(t, Always(d.Taken))
+		server := start(t, false)
 		looks := atomic.Int64{}
 		c := plain(server.URL)
 		c.Now = func() time.Time {
@@ -247,7 +296,7 @@ func clockJumps(t *testing.T, d Dialect, open opener) {
 		}
 		got := open(t, c)(t.Context(), soon())
 		seen[got.Class]++
-		switch reached := len(server.Requests()); {
+		switch reached := server.Messages(); {
 		case reached == 0 && (got.Class != provider.NotSent || got.Reason != "send_before_passed"):
 			t.Errorf("jump at look %d: nothing was sent, got %+v", n, got)
 		case reached == 1 && got.Class != provider.Accepted:
@@ -259,27 +308,26 @@ func clockJumps(t *testing.T, d Dialect, open opener) {
 	}
 }
 
-func cancelled(t *testing.T, d Dialect, open opener) {
+func cancelled(t *testing.T, start func(testing.TB, bool) Stand, open opener) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	server := NewServer(t, Always(d.Taken))
-	expect(t, open(t, plain(server.URL))(ctx, soon()), provider.NotSent, "cancelled_before_write")
+	expect(t, open(t, plain(start(t, false).URL))(ctx, soon()), provider.NotSent, "cancelled_before_write")
 
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	silent := NewServer(t, Always(Answer{Fault: Silent}))
-	go func() { silent.AwaitRequests(1); cancel() }()
+	silent := start(t, true)
+	go func() { silent.AwaitMessages(1); cancel() }()
 	expect(t, open(t, plain(silent.URL))(ctx, soon()), provider.Unknown, "cancelled_after_write")
 }
 
-func timesOut(t *testing.T, open opener) {
-	server := NewServer(t, Always(Answer{Fault: Silent}))
+func timesOut(t *testing.T, start func(testing.TB, bool) Stand, open opener) {
+	server := start(t, true)
 	c := plain(server.URL)
 	c.RequestTimeout = 100 * time.Millisecond
 	got := open(t, c)(t.Context(), soon())
 	check(t, got)
 	// On a busy machine the time may be over before the request left.
-	if len(server.Requests()) == 0 && got.Class == provider.NotSent {
+	if server.Messages() == 0 && got.Class == provider.NotSent {
 		return
 	}
 	expect(t, got, provider.Unknown, "timeout_after_write")

@@ -25,6 +25,8 @@ const (
 	IncidentServiceName = "candor.v1.IncidentService"
 	// LedgerServiceName is the fully-qualified name of the LedgerService service.
 	LedgerServiceName = "candor.v1.LedgerService"
+	// SuppressionServiceName is the fully-qualified name of the SuppressionService service.
+	SuppressionServiceName = "candor.v1.SuppressionService"
 	// TokenServiceName is the fully-qualified name of the TokenService service.
 	TokenServiceName = "candor.v1.TokenService"
 )
@@ -62,6 +64,8 @@ const (
 	IncidentServiceAbortProcedure = "/candor.v1.IncidentService/Abort"
 	// IncidentServiceShredProcedure is the fully-qualified name of the IncidentService's Shred RPC.
 	IncidentServiceShredProcedure = "/candor.v1.IncidentService/Shred"
+	// IncidentServiceResendProcedure is the fully-qualified name of the IncidentService's Resend RPC.
+	IncidentServiceResendProcedure = "/candor.v1.IncidentService/Resend"
 	// LedgerServiceGetStatusProcedure is the fully-qualified name of the LedgerService's GetStatus RPC.
 	LedgerServiceGetStatusProcedure = "/candor.v1.LedgerService/GetStatus"
 	// LedgerServiceWatchStatusProcedure is the fully-qualified name of the LedgerService's WatchStatus
@@ -82,6 +86,23 @@ const (
 	// LedgerServiceReplayDeadLettersProcedure is the fully-qualified name of the LedgerService's
 	// ReplayDeadLetters RPC.
 	LedgerServiceReplayDeadLettersProcedure = "/candor.v1.LedgerService/ReplayDeadLetters"
+	// LedgerServiceListUnreachedProcedure is the fully-qualified name of the LedgerService's
+	// ListUnreached RPC.
+	LedgerServiceListUnreachedProcedure = "/candor.v1.LedgerService/ListUnreached"
+	// LedgerServiceFindProcedure is the fully-qualified name of the LedgerService's Find RPC.
+	LedgerServiceFindProcedure = "/candor.v1.LedgerService/Find"
+	// SuppressionServiceAddSuppressionsProcedure is the fully-qualified name of the
+	// SuppressionService's AddSuppressions RPC.
+	SuppressionServiceAddSuppressionsProcedure = "/candor.v1.SuppressionService/AddSuppressions"
+	// SuppressionServiceRemoveSuppressionsProcedure is the fully-qualified name of the
+	// SuppressionService's RemoveSuppressions RPC.
+	SuppressionServiceRemoveSuppressionsProcedure = "/candor.v1.SuppressionService/RemoveSuppressions"
+	// SuppressionServiceExportSuppressionsProcedure is the fully-qualified name of the
+	// SuppressionService's ExportSuppressions RPC.
+	SuppressionServiceExportSuppressionsProcedure = "/candor.v1.SuppressionService/ExportSuppressions"
+	// SuppressionServiceImportSuppressionsProcedure is the fully-qualified name of the
+	// SuppressionService's ImportSuppressions RPC.
+	SuppressionServiceImportSuppressionsProcedure = "/candor.v1.SuppressionService/ImportSuppressions"
 	// TokenServiceCreateTokenProcedure is the fully-qualified name of the TokenService's CreateToken
 	// RPC.
 	TokenServiceCreateTokenProcedure = "/candor.v1.TokenService/CreateToken"
@@ -111,6 +132,8 @@ type IncidentServiceClient interface {
 	Abort(context.Context, *connect.Request[v1.AbortRequest]) (*connect.Response[v1.AbortResponse], error)
 	// Shred destroys the incident's key, after abort or close.
 	Shred(context.Context, *connect.Request[v1.ShredRequest]) (*connect.Response[v1.ShredResponse], error)
+	// Resend drafts a wave for exactly those customers who were not told for a reason. Approve approves it by its hash.
+	Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error)
 }
 
 // NewIncidentServiceClient constructs a client for the candor.v1.IncidentService service. By
@@ -190,6 +213,12 @@ func NewIncidentServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(incidentServiceMethods.ByName("Shred")),
 			connect.WithClientOptions(opts...),
 		),
+		resend: connect.NewClient[v1.ResendRequest, v1.ResendResponse](
+			httpClient,
+			baseURL+IncidentServiceResendProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("Resend")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -206,6 +235,7 @@ type incidentServiceClient struct {
 	resume        *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
 	abort         *connect.Client[v1.AbortRequest, v1.AbortResponse]
 	shred         *connect.Client[v1.ShredRequest, v1.ShredResponse]
+	resend        *connect.Client[v1.ResendRequest, v1.ResendResponse]
 }
 
 // Declare calls candor.v1.IncidentService.Declare.
@@ -263,6 +293,11 @@ func (c *incidentServiceClient) Shred(ctx context.Context, req *connect.Request[
 	return c.shred.CallUnary(ctx, req)
 }
 
+// Resend calls candor.v1.IncidentService.Resend.
+func (c *incidentServiceClient) Resend(ctx context.Context, req *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error) {
+	return c.resend.CallUnary(ctx, req)
+}
+
 // IncidentServiceHandler is an implementation of the candor.v1.IncidentService service.
 type IncidentServiceHandler interface {
 	// Declare makes a draft, or a new revision of one.
@@ -282,6 +317,8 @@ type IncidentServiceHandler interface {
 	Abort(context.Context, *connect.Request[v1.AbortRequest]) (*connect.Response[v1.AbortResponse], error)
 	// Shred destroys the incident's key, after abort or close.
 	Shred(context.Context, *connect.Request[v1.ShredRequest]) (*connect.Response[v1.ShredResponse], error)
+	// Resend drafts a wave for exactly those customers who were not told for a reason. Approve approves it by its hash.
+	Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error)
 }
 
 // NewIncidentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -357,6 +394,12 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 		connect.WithSchema(incidentServiceMethods.ByName("Shred")),
 		connect.WithHandlerOptions(opts...),
 	)
+	incidentServiceResendHandler := connect.NewUnaryHandler(
+		IncidentServiceResendProcedure,
+		svc.Resend,
+		connect.WithSchema(incidentServiceMethods.ByName("Resend")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/candor.v1.IncidentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IncidentServiceDeclareProcedure:
@@ -381,6 +424,8 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 			incidentServiceAbortHandler.ServeHTTP(w, r)
 		case IncidentServiceShredProcedure:
 			incidentServiceShredHandler.ServeHTTP(w, r)
+		case IncidentServiceResendProcedure:
+			incidentServiceResendHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -434,6 +479,10 @@ func (UnimplementedIncidentServiceHandler) Shred(context.Context, *connect.Reque
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Shred is not implemented"))
 }
 
+func (UnimplementedIncidentServiceHandler) Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Resend is not implemented"))
+}
+
 // LedgerServiceClient is a client for the candor.v1.LedgerService service.
 type LedgerServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
@@ -447,6 +496,10 @@ type LedgerServiceClient interface {
 	SettleUncertain(context.Context, *connect.Request[v1.SettleUncertainRequest]) (*connect.Response[v1.SettleUncertainResponse], error)
 	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// ListUnreached streams the customers who were not told, and why.
+	ListUnreached(context.Context, *connect.Request[v1.ListUnreachedRequest]) (*connect.ServerStreamForClient[v1.ListUnreachedResponse], error)
+	// Find shows everything about one customer: notices, texts as they were sent, what came back.
+	Find(context.Context, *connect.Request[v1.FindRequest]) (*connect.Response[v1.FindResponse], error)
 }
 
 // NewLedgerServiceClient constructs a client for the candor.v1.LedgerService service. By default,
@@ -502,6 +555,18 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(ledgerServiceMethods.ByName("ReplayDeadLetters")),
 			connect.WithClientOptions(opts...),
 		),
+		listUnreached: connect.NewClient[v1.ListUnreachedRequest, v1.ListUnreachedResponse](
+			httpClient,
+			baseURL+LedgerServiceListUnreachedProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("ListUnreached")),
+			connect.WithClientOptions(opts...),
+		),
+		find: connect.NewClient[v1.FindRequest, v1.FindResponse](
+			httpClient,
+			baseURL+LedgerServiceFindProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("Find")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -514,6 +579,8 @@ type ledgerServiceClient struct {
 	settleUncertain   *connect.Client[v1.SettleUncertainRequest, v1.SettleUncertainResponse]
 	listDeadLetters   *connect.Client[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse]
 	replayDeadLetters *connect.Client[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse]
+	listUnreached     *connect.Client[v1.ListUnreachedRequest, v1.ListUnreachedResponse]
+	find              *connect.Client[v1.FindRequest, v1.FindResponse]
 }
 
 // GetStatus calls candor.v1.LedgerService.GetStatus.
@@ -551,6 +618,16 @@ func (c *ledgerServiceClient) ReplayDeadLetters(ctx context.Context, req *connec
 	return c.replayDeadLetters.CallUnary(ctx, req)
 }
 
+// ListUnreached calls candor.v1.LedgerService.ListUnreached.
+func (c *ledgerServiceClient) ListUnreached(ctx context.Context, req *connect.Request[v1.ListUnreachedRequest]) (*connect.ServerStreamForClient[v1.ListUnreachedResponse], error) {
+	return c.listUnreached.CallServerStream(ctx, req)
+}
+
+// Find calls candor.v1.LedgerService.Find.
+func (c *ledgerServiceClient) Find(ctx context.Context, req *connect.Request[v1.FindRequest]) (*connect.Response[v1.FindResponse], error) {
+	return c.find.CallUnary(ctx, req)
+}
+
 // LedgerServiceHandler is an implementation of the candor.v1.LedgerService service.
 type LedgerServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
@@ -564,6 +641,10 @@ type LedgerServiceHandler interface {
 	SettleUncertain(context.Context, *connect.Request[v1.SettleUncertainRequest]) (*connect.Response[v1.SettleUncertainResponse], error)
 	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// ListUnreached streams the customers who were not told, and why.
+	ListUnreached(context.Context, *connect.Request[v1.ListUnreachedRequest], *connect.ServerStream[v1.ListUnreachedResponse]) error
+	// Find shows everything about one customer: notices, texts as they were sent, what came back.
+	Find(context.Context, *connect.Request[v1.FindRequest]) (*connect.Response[v1.FindResponse], error)
 }
 
 // NewLedgerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -615,6 +696,18 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(ledgerServiceMethods.ByName("ReplayDeadLetters")),
 		connect.WithHandlerOptions(opts...),
 	)
+	ledgerServiceListUnreachedHandler := connect.NewServerStreamHandler(
+		LedgerServiceListUnreachedProcedure,
+		svc.ListUnreached,
+		connect.WithSchema(ledgerServiceMethods.ByName("ListUnreached")),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceFindHandler := connect.NewUnaryHandler(
+		LedgerServiceFindProcedure,
+		svc.Find,
+		connect.WithSchema(ledgerServiceMethods.ByName("Find")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/candor.v1.LedgerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LedgerServiceGetStatusProcedure:
@@ -631,6 +724,10 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 			ledgerServiceListDeadLettersHandler.ServeHTTP(w, r)
 		case LedgerServiceReplayDeadLettersProcedure:
 			ledgerServiceReplayDeadLettersHandler.ServeHTTP(w, r)
+		case LedgerServiceListUnreachedProcedure:
+			ledgerServiceListUnreachedHandler.ServeHTTP(w, r)
+		case LedgerServiceFindProcedure:
+			ledgerServiceFindHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -666,6 +763,166 @@ func (UnimplementedLedgerServiceHandler) ListDeadLetters(context.Context, *conne
 
 func (UnimplementedLedgerServiceHandler) ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.LedgerService.ReplayDeadLetters is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) ListUnreached(context.Context, *connect.Request[v1.ListUnreachedRequest], *connect.ServerStream[v1.ListUnreachedResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.LedgerService.ListUnreached is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) Find(context.Context, *connect.Request[v1.FindRequest]) (*connect.Response[v1.FindResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.LedgerService.Find is not implemented"))
+}
+
+// SuppressionServiceClient is a client for the candor.v1.SuppressionService service.
+type SuppressionServiceClient interface {
+	// AddSuppressions takes addresses in the clear, and keeps none of them.
+	AddSuppressions(context.Context, *connect.Request[v1.AddSuppressionsRequest]) (*connect.Response[v1.AddSuppressionsResponse], error)
+	RemoveSuppressions(context.Context, *connect.Request[v1.RemoveSuppressionsRequest]) (*connect.Response[v1.RemoveSuppressionsResponse], error)
+	// ExportSuppressions streams the hashes with their reasons; ImportSuppressions takes them back.
+	ExportSuppressions(context.Context, *connect.Request[v1.ExportSuppressionsRequest]) (*connect.ServerStreamForClient[v1.ExportSuppressionsResponse], error)
+	ImportSuppressions(context.Context, *connect.Request[v1.ImportSuppressionsRequest]) (*connect.Response[v1.ImportSuppressionsResponse], error)
+}
+
+// NewSuppressionServiceClient constructs a client for the candor.v1.SuppressionService service. By
+// default, it uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses,
+// and sends uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the
+// connect.WithGRPC() or connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewSuppressionServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) SuppressionServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	suppressionServiceMethods := v1.File_candor_v1_api_proto.Services().ByName("SuppressionService").Methods()
+	return &suppressionServiceClient{
+		addSuppressions: connect.NewClient[v1.AddSuppressionsRequest, v1.AddSuppressionsResponse](
+			httpClient,
+			baseURL+SuppressionServiceAddSuppressionsProcedure,
+			connect.WithSchema(suppressionServiceMethods.ByName("AddSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+		removeSuppressions: connect.NewClient[v1.RemoveSuppressionsRequest, v1.RemoveSuppressionsResponse](
+			httpClient,
+			baseURL+SuppressionServiceRemoveSuppressionsProcedure,
+			connect.WithSchema(suppressionServiceMethods.ByName("RemoveSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+		exportSuppressions: connect.NewClient[v1.ExportSuppressionsRequest, v1.ExportSuppressionsResponse](
+			httpClient,
+			baseURL+SuppressionServiceExportSuppressionsProcedure,
+			connect.WithSchema(suppressionServiceMethods.ByName("ExportSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+		importSuppressions: connect.NewClient[v1.ImportSuppressionsRequest, v1.ImportSuppressionsResponse](
+			httpClient,
+			baseURL+SuppressionServiceImportSuppressionsProcedure,
+			connect.WithSchema(suppressionServiceMethods.ByName("ImportSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// suppressionServiceClient implements SuppressionServiceClient.
+type suppressionServiceClient struct {
+	addSuppressions    *connect.Client[v1.AddSuppressionsRequest, v1.AddSuppressionsResponse]
+	removeSuppressions *connect.Client[v1.RemoveSuppressionsRequest, v1.RemoveSuppressionsResponse]
+	exportSuppressions *connect.Client[v1.ExportSuppressionsRequest, v1.ExportSuppressionsResponse]
+	importSuppressions *connect.Client[v1.ImportSuppressionsRequest, v1.ImportSuppressionsResponse]
+}
+
+// AddSuppressions calls candor.v1.SuppressionService.AddSuppressions.
+func (c *suppressionServiceClient) AddSuppressions(ctx context.Context, req *connect.Request[v1.AddSuppressionsRequest]) (*connect.Response[v1.AddSuppressionsResponse], error) {
+	return c.addSuppressions.CallUnary(ctx, req)
+}
+
+// RemoveSuppressions calls candor.v1.SuppressionService.RemoveSuppressions.
+func (c *suppressionServiceClient) RemoveSuppressions(ctx context.Context, req *connect.Request[v1.RemoveSuppressionsRequest]) (*connect.Response[v1.RemoveSuppressionsResponse], error) {
+	return c.removeSuppressions.CallUnary(ctx, req)
+}
+
+// ExportSuppressions calls candor.v1.SuppressionService.ExportSuppressions.
+func (c *suppressionServiceClient) ExportSuppressions(ctx context.Context, req *connect.Request[v1.ExportSuppressionsRequest]) (*connect.ServerStreamForClient[v1.ExportSuppressionsResponse], error) {
+	return c.exportSuppressions.CallServerStream(ctx, req)
+}
+
+// ImportSuppressions calls candor.v1.SuppressionService.ImportSuppressions.
+func (c *suppressionServiceClient) ImportSuppressions(ctx context.Context, req *connect.Request[v1.ImportSuppressionsRequest]) (*connect.Response[v1.ImportSuppressionsResponse], error) {
+	return c.importSuppressions.CallUnary(ctx, req)
+}
+
+// SuppressionServiceHandler is an implementation of the candor.v1.SuppressionService service.
+type SuppressionServiceHandler interface {
+	// AddSuppressions takes addresses in the clear, and keeps none of them.
+	AddSuppressions(context.Context, *connect.Request[v1.AddSuppressionsRequest]) (*connect.Response[v1.AddSuppressionsResponse], error)
+	RemoveSuppressions(context.Context, *connect.Request[v1.RemoveSuppressionsRequest]) (*connect.Response[v1.RemoveSuppressionsResponse], error)
+	// ExportSuppressions streams the hashes with their reasons; ImportSuppressions takes them back.
+	ExportSuppressions(context.Context, *connect.Request[v1.ExportSuppressionsRequest], *connect.ServerStream[v1.ExportSuppressionsResponse]) error
+	ImportSuppressions(context.Context, *connect.Request[v1.ImportSuppressionsRequest]) (*connect.Response[v1.ImportSuppressionsResponse], error)
+}
+
+// NewSuppressionServiceHandler builds an HTTP handler from the service implementation. It returns
+// the path on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewSuppressionServiceHandler(svc SuppressionServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	suppressionServiceMethods := v1.File_candor_v1_api_proto.Services().ByName("SuppressionService").Methods()
+	suppressionServiceAddSuppressionsHandler := connect.NewUnaryHandler(
+		SuppressionServiceAddSuppressionsProcedure,
+		svc.AddSuppressions,
+		connect.WithSchema(suppressionServiceMethods.ByName("AddSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	suppressionServiceRemoveSuppressionsHandler := connect.NewUnaryHandler(
+		SuppressionServiceRemoveSuppressionsProcedure,
+		svc.RemoveSuppressions,
+		connect.WithSchema(suppressionServiceMethods.ByName("RemoveSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	suppressionServiceExportSuppressionsHandler := connect.NewServerStreamHandler(
+		SuppressionServiceExportSuppressionsProcedure,
+		svc.ExportSuppressions,
+		connect.WithSchema(suppressionServiceMethods.ByName("ExportSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	suppressionServiceImportSuppressionsHandler := connect.NewUnaryHandler(
+		SuppressionServiceImportSuppressionsProcedure,
+		svc.ImportSuppressions,
+		connect.WithSchema(suppressionServiceMethods.ByName("ImportSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/candor.v1.SuppressionService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case SuppressionServiceAddSuppressionsProcedure:
+			suppressionServiceAddSuppressionsHandler.ServeHTTP(w, r)
+		case SuppressionServiceRemoveSuppressionsProcedure:
+			suppressionServiceRemoveSuppressionsHandler.ServeHTTP(w, r)
+		case SuppressionServiceExportSuppressionsProcedure:
+			suppressionServiceExportSuppressionsHandler.ServeHTTP(w, r)
+		case SuppressionServiceImportSuppressionsProcedure:
+			suppressionServiceImportSuppressionsHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedSuppressionServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedSuppressionServiceHandler struct{}
+
+func (UnimplementedSuppressionServiceHandler) AddSuppressions(context.Context, *connect.Request[v1.AddSuppressionsRequest]) (*connect.Response[v1.AddSuppressionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.SuppressionService.AddSuppressions is not implemented"))
+}
+
+func (UnimplementedSuppressionServiceHandler) RemoveSuppressions(context.Context, *connect.Request[v1.RemoveSuppressionsRequest]) (*connect.Response[v1.RemoveSuppressionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.SuppressionService.RemoveSuppressions is not implemented"))
+}
+
+func (UnimplementedSuppressionServiceHandler) ExportSuppressions(context.Context, *connect.Request[v1.ExportSuppressionsRequest], *connect.ServerStream[v1.ExportSuppressionsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.SuppressionService.ExportSuppressions is not implemented"))
+}
+
+func (UnimplementedSuppressionServiceHandler) ImportSuppressions(context.Context, *connect.Request[v1.ImportSuppressionsRequest]) (*connect.Response[v1.ImportSuppressionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.SuppressionService.ImportSuppressions is not implemented"))
 }
 
 // TokenServiceClient is a client for the candor.v1.TokenService service.

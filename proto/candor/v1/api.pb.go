@@ -167,8 +167,9 @@ type Incident struct {
 	PausedChannels []Channel `protobuf:"varint,11,rep,packed,name=paused_channels,json=pausedChannels,proto3,enum=candor.v1.Channel" json:"paused_channels,omitempty"`
 	// Why the incident is in this state, where somebody said so.
 	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Last sequence on breach.<incident>.
-	Sequence      uint64 `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Last sequence on breach.incident.<id>.
+	Sequence      uint64            `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Additions     []*AdditionStatus `protobuf:"bytes,14,rep,name=additions,proto3" json:"additions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +295,118 @@ func (x *Incident) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Incident) GetAdditions() []*AdditionStatus {
+	if x != nil {
+		return x.Additions
+	}
+	return nil
+}
+
+// AdditionStatus is an addition and what was decided about it.
+type AdditionStatus struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Addition *Addition              `protobuf:"bytes,1,opt,name=addition,proto3" json:"addition,omitempty"`
+	// SHA-256 in lower-case hex: what an approval names.
+	Hash      string                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	DraftedBy string                 `protobuf:"bytes,3,opt,name=drafted_by,json=draftedBy,proto3" json:"drafted_by,omitempty"`
+	DraftedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=drafted_at,json=draftedAt,proto3" json:"drafted_at,omitempty"`
+	// Empty until somebody approved it.
+	ApprovedBy string                 `protobuf:"bytes,5,opt,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
+	ApprovedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
+	// Why it was rejected; empty if it was not.
+	Rejected string `protobuf:"bytes,7,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Its orders are in the queue.
+	Planned       bool `protobuf:"varint,8,opt,name=planned,proto3" json:"planned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdditionStatus) Reset() {
+	*x = AdditionStatus{}
+	mi := &file_candor_v1_api_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdditionStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdditionStatus) ProtoMessage() {}
+
+func (x *AdditionStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdditionStatus.ProtoReflect.Descriptor instead.
+func (*AdditionStatus) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AdditionStatus) GetAddition() *Addition {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+func (x *AdditionStatus) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *AdditionStatus) GetDraftedBy() string {
+	if x != nil {
+		return x.DraftedBy
+	}
+	return ""
+}
+
+func (x *AdditionStatus) GetDraftedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DraftedAt
+	}
+	return nil
+}
+
+func (x *AdditionStatus) GetApprovedBy() string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return ""
+}
+
+func (x *AdditionStatus) GetApprovedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ApprovedAt
+	}
+	return nil
+}
+
+func (x *AdditionStatus) GetRejected() string {
+	if x != nil {
+		return x.Rejected
+	}
+	return ""
+}
+
+func (x *AdditionStatus) GetPlanned() bool {
+	if x != nil {
+		return x.Planned
+	}
+	return false
+}
+
 type DeclareRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Declaration   *Declaration           `protobuf:"bytes,1,opt,name=declaration,proto3" json:"declaration,omitempty"`
@@ -303,7 +416,7 @@ type DeclareRequest struct {
 
 func (x *DeclareRequest) Reset() {
 	*x = DeclareRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[1]
+	mi := &file_candor_v1_api_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +428,7 @@ func (x *DeclareRequest) String() string {
 func (*DeclareRequest) ProtoMessage() {}
 
 func (x *DeclareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[1]
+	mi := &file_candor_v1_api_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +441,7 @@ func (x *DeclareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareRequest.ProtoReflect.Descriptor instead.
 func (*DeclareRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{1}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *DeclareRequest) GetDeclaration() *Declaration {
@@ -349,7 +462,7 @@ type DeclareResponse struct {
 
 func (x *DeclareResponse) Reset() {
 	*x = DeclareResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[2]
+	mi := &file_candor_v1_api_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +474,7 @@ func (x *DeclareResponse) String() string {
 func (*DeclareResponse) ProtoMessage() {}
 
 func (x *DeclareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[2]
+	mi := &file_candor_v1_api_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +487,7 @@ func (x *DeclareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareResponse.ProtoReflect.Descriptor instead.
 func (*DeclareResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{2}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DeclareResponse) GetIncident() *Incident {
@@ -391,6 +504,7 @@ func (x *DeclareResponse) GetKnown() bool {
 	return false
 }
 
+// ApproveRequest names the hash of the plan, or that of an addition.
 type ApproveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -401,7 +515,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[3]
+	mi := &file_candor_v1_api_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +527,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[3]
+	mi := &file_candor_v1_api_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +540,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{3}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApproveRequest) GetIncident() string {
@@ -452,7 +566,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[4]
+	mi := &file_candor_v1_api_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +578,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[4]
+	mi := &file_candor_v1_api_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +591,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{4}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApproveResponse) GetIncident() *Incident {
@@ -487,17 +601,19 @@ func (x *ApproveResponse) GetIncident() *Incident {
 	return nil
 }
 
+// RejectRequest rejects the draft, or the addition whose wave it names.
 type RejectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Wave          string                 `protobuf:"bytes,3,opt,name=wave,proto3" json:"wave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RejectRequest) Reset() {
 	*x = RejectRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[5]
+	mi := &file_candor_v1_api_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +625,7 @@ func (x *RejectRequest) String() string {
 func (*RejectRequest) ProtoMessage() {}
 
 func (x *RejectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[5]
+	mi := &file_candor_v1_api_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +638,7 @@ func (x *RejectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectRequest.ProtoReflect.Descriptor instead.
 func (*RejectRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{5}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RejectRequest) GetIncident() string {
@@ -539,6 +655,13 @@ func (x *RejectRequest) GetReason() string {
 	return ""
 }
 
+func (x *RejectRequest) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
 type RejectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      *Incident              `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -548,7 +671,7 @@ type RejectResponse struct {
 
 func (x *RejectResponse) Reset() {
 	*x = RejectResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[6]
+	mi := &file_candor_v1_api_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +683,7 @@ func (x *RejectResponse) String() string {
 func (*RejectResponse) ProtoMessage() {}
 
 func (x *RejectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[6]
+	mi := &file_candor_v1_api_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +696,7 @@ func (x *RejectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectResponse.ProtoReflect.Descriptor instead.
 func (*RejectResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{6}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RejectResponse) GetIncident() *Incident {
@@ -592,7 +715,7 @@ type GetIncidentRequest struct {
 
 func (x *GetIncidentRequest) Reset() {
 	*x = GetIncidentRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[7]
+	mi := &file_candor_v1_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +727,7 @@ func (x *GetIncidentRequest) String() string {
 func (*GetIncidentRequest) ProtoMessage() {}
 
 func (x *GetIncidentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[7]
+	mi := &file_candor_v1_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +740,7 @@ func (x *GetIncidentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIncidentRequest.ProtoReflect.Descriptor instead.
 func (*GetIncidentRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{7}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetIncidentRequest) GetIncident() string {
@@ -636,7 +759,7 @@ type GetIncidentResponse struct {
 
 func (x *GetIncidentResponse) Reset() {
 	*x = GetIncidentResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[8]
+	mi := &file_candor_v1_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +771,7 @@ func (x *GetIncidentResponse) String() string {
 func (*GetIncidentResponse) ProtoMessage() {}
 
 func (x *GetIncidentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[8]
+	mi := &file_candor_v1_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +784,7 @@ func (x *GetIncidentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIncidentResponse.ProtoReflect.Descriptor instead.
 func (*GetIncidentResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{8}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetIncidentResponse) GetIncident() *Incident {
@@ -679,7 +802,7 @@ type ListIncidentsRequest struct {
 
 func (x *ListIncidentsRequest) Reset() {
 	*x = ListIncidentsRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[9]
+	mi := &file_candor_v1_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +814,7 @@ func (x *ListIncidentsRequest) String() string {
 func (*ListIncidentsRequest) ProtoMessage() {}
 
 func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[9]
+	mi := &file_candor_v1_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +827,7 @@ func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsRequest.ProtoReflect.Descriptor instead.
 func (*ListIncidentsRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{9}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{10}
 }
 
 type ListIncidentsResponse struct {
@@ -716,7 +839,7 @@ type ListIncidentsResponse struct {
 
 func (x *ListIncidentsResponse) Reset() {
 	*x = ListIncidentsResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[10]
+	mi := &file_candor_v1_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +851,7 @@ func (x *ListIncidentsResponse) String() string {
 func (*ListIncidentsResponse) ProtoMessage() {}
 
 func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[10]
+	mi := &file_candor_v1_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +864,7 @@ func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsResponse.ProtoReflect.Descriptor instead.
 func (*ListIncidentsResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{10}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListIncidentsResponse) GetIncidents() []*Incident {
@@ -760,7 +883,7 @@ type GetRosterRequest struct {
 
 func (x *GetRosterRequest) Reset() {
 	*x = GetRosterRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[11]
+	mi := &file_candor_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +895,7 @@ func (x *GetRosterRequest) String() string {
 func (*GetRosterRequest) ProtoMessage() {}
 
 func (x *GetRosterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[11]
+	mi := &file_candor_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +908,7 @@ func (x *GetRosterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRosterRequest.ProtoReflect.Descriptor instead.
 func (*GetRosterRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetRosterRequest) GetIncident() string {
@@ -804,7 +927,7 @@ type GetRosterResponse struct {
 
 func (x *GetRosterResponse) Reset() {
 	*x = GetRosterResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[12]
+	mi := &file_candor_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +939,7 @@ func (x *GetRosterResponse) String() string {
 func (*GetRosterResponse) ProtoMessage() {}
 
 func (x *GetRosterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[12]
+	mi := &file_candor_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +952,7 @@ func (x *GetRosterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRosterResponse.ProtoReflect.Descriptor instead.
 func (*GetRosterResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRosterResponse) GetManifest() *RosterManifest {
@@ -849,7 +972,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[13]
+	mi := &file_candor_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +984,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[13]
+	mi := &file_candor_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +997,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{13}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PreviewRequest) GetIncident() string {
@@ -900,7 +1023,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[14]
+	mi := &file_candor_v1_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1035,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[14]
+	mi := &file_candor_v1_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1048,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PreviewResponse) GetMessages() []*PreviewMessage {
@@ -951,7 +1074,7 @@ type PreviewMessage struct {
 
 func (x *PreviewMessage) Reset() {
 	*x = PreviewMessage{}
-	mi := &file_candor_v1_api_proto_msgTypes[15]
+	mi := &file_candor_v1_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1086,7 @@ func (x *PreviewMessage) String() string {
 func (*PreviewMessage) ProtoMessage() {}
 
 func (x *PreviewMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[15]
+	mi := &file_candor_v1_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1099,7 @@ func (x *PreviewMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewMessage.ProtoReflect.Descriptor instead.
 func (*PreviewMessage) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{15}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PreviewMessage) GetCustomerRef() string {
@@ -1039,7 +1162,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[16]
+	mi := &file_candor_v1_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1174,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[16]
+	mi := &file_candor_v1_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1187,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{16}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PauseRequest) GetIncident() string {
@@ -1099,7 +1222,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[17]
+	mi := &file_candor_v1_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1234,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[17]
+	mi := &file_candor_v1_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1247,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{17}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PauseResponse) GetIncident() *Incident {
@@ -1151,7 +1274,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[18]
+	mi := &file_candor_v1_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1286,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[18]
+	mi := &file_candor_v1_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1299,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{18}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResumeRequest) GetIncident() string {
@@ -1202,7 +1325,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[19]
+	mi := &file_candor_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1337,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[19]
+	mi := &file_candor_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1350,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeResponse) GetIncident() *Incident {
@@ -1247,7 +1370,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[20]
+	mi := &file_candor_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1382,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[20]
+	mi := &file_candor_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1395,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AbortRequest) GetIncident() string {
@@ -1300,7 +1423,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[21]
+	mi := &file_candor_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1435,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[21]
+	mi := &file_candor_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1448,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortResponse) GetIncident() *Incident {
@@ -1358,7 +1481,7 @@ type ShredRequest struct {
 
 func (x *ShredRequest) Reset() {
 	*x = ShredRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[22]
+	mi := &file_candor_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1493,7 @@ func (x *ShredRequest) String() string {
 func (*ShredRequest) ProtoMessage() {}
 
 func (x *ShredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[22]
+	mi := &file_candor_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1506,7 @@ func (x *ShredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredRequest.ProtoReflect.Descriptor instead.
 func (*ShredRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ShredRequest) GetIncident() string {
@@ -1403,7 +1526,7 @@ type ShredResponse struct {
 
 func (x *ShredResponse) Reset() {
 	*x = ShredResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[23]
+	mi := &file_candor_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1538,7 @@ func (x *ShredResponse) String() string {
 func (*ShredResponse) ProtoMessage() {}
 
 func (x *ShredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[23]
+	mi := &file_candor_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1551,7 @@ func (x *ShredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredResponse.ProtoReflect.Descriptor instead.
 func (*ShredResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShredResponse) GetIncident() *Incident {
@@ -1454,7 +1577,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[24]
+	mi := &file_candor_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1589,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[24]
+	mi := &file_candor_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1602,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetStatusRequest) GetIncident() string {
@@ -1498,7 +1621,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[25]
+	mi := &file_candor_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1633,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[25]
+	mi := &file_candor_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1646,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetStatusResponse) GetStatus() *Status {
@@ -1542,7 +1665,7 @@ type WatchStatusRequest struct {
 
 func (x *WatchStatusRequest) Reset() {
 	*x = WatchStatusRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[26]
+	mi := &file_candor_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1677,7 @@ func (x *WatchStatusRequest) String() string {
 func (*WatchStatusRequest) ProtoMessage() {}
 
 func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[26]
+	mi := &file_candor_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1690,7 @@ func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusRequest.ProtoReflect.Descriptor instead.
 func (*WatchStatusRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchStatusRequest) GetIncident() string {
@@ -1586,7 +1709,7 @@ type WatchStatusResponse struct {
 
 func (x *WatchStatusResponse) Reset() {
 	*x = WatchStatusResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[27]
+	mi := &file_candor_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1721,7 @@ func (x *WatchStatusResponse) String() string {
 func (*WatchStatusResponse) ProtoMessage() {}
 
 func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[27]
+	mi := &file_candor_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1734,7 @@ func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusResponse.ProtoReflect.Descriptor instead.
 func (*WatchStatusResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchStatusResponse) GetStatus() *Status {
@@ -1636,7 +1759,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[28]
+	mi := &file_candor_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1771,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[28]
+	mi := &file_candor_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1784,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListNoticesRequest) GetIncident() string {
@@ -1724,7 +1847,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[29]
+	mi := &file_candor_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1859,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[29]
+	mi := &file_candor_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1872,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -1782,7 +1905,7 @@ type ExportNoticesRequest struct {
 
 func (x *ExportNoticesRequest) Reset() {
 	*x = ExportNoticesRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[30]
+	mi := &file_candor_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1917,7 @@ func (x *ExportNoticesRequest) String() string {
 func (*ExportNoticesRequest) ProtoMessage() {}
 
 func (x *ExportNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[30]
+	mi := &file_candor_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1930,7 @@ func (x *ExportNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ExportNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExportNoticesRequest) GetIncident() string {
@@ -1826,7 +1949,7 @@ type ExportNoticesResponse struct {
 
 func (x *ExportNoticesResponse) Reset() {
 	*x = ExportNoticesResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[31]
+	mi := &file_candor_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1961,7 @@ func (x *ExportNoticesResponse) String() string {
 func (*ExportNoticesResponse) ProtoMessage() {}
 
 func (x *ExportNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[31]
+	mi := &file_candor_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1974,7 @@ func (x *ExportNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ExportNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExportNoticesResponse) GetPages() []*PageNotices {
@@ -1874,7 +1997,7 @@ type SettleUncertainRequest struct {
 
 func (x *SettleUncertainRequest) Reset() {
 	*x = SettleUncertainRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[32]
+	mi := &file_candor_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2009,7 @@ func (x *SettleUncertainRequest) String() string {
 func (*SettleUncertainRequest) ProtoMessage() {}
 
 func (x *SettleUncertainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[32]
+	mi := &file_candor_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2022,7 @@ func (x *SettleUncertainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUncertainRequest.ProtoReflect.Descriptor instead.
 func (*SettleUncertainRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SettleUncertainRequest) GetIncident() string {
@@ -1939,7 +2062,7 @@ type SettleUncertainResponse struct {
 
 func (x *SettleUncertainResponse) Reset() {
 	*x = SettleUncertainResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[33]
+	mi := &file_candor_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2074,7 @@ func (x *SettleUncertainResponse) String() string {
 func (*SettleUncertainResponse) ProtoMessage() {}
 
 func (x *SettleUncertainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[33]
+	mi := &file_candor_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2087,7 @@ func (x *SettleUncertainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUncertainResponse.ProtoReflect.Descriptor instead.
 func (*SettleUncertainResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SettleUncertainResponse) GetSettled() uint64 {
@@ -1983,7 +2106,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[34]
+	mi := &file_candor_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2118,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[34]
+	mi := &file_candor_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2131,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListDeadLettersRequest) GetIncident() string {
@@ -2027,7 +2150,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[35]
+	mi := &file_candor_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2162,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[35]
+	mi := &file_candor_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2175,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -2073,7 +2196,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[36]
+	mi := &file_candor_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2208,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[36]
+	mi := &file_candor_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2221,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReplayDeadLettersRequest) GetIncident() string {
@@ -2124,7 +2247,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[37]
+	mi := &file_candor_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2259,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[37]
+	mi := &file_candor_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2272,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayed() uint64 {
@@ -2173,7 +2296,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_candor_v1_api_proto_msgTypes[38]
+	mi := &file_candor_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2308,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[38]
+	mi := &file_candor_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2321,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Token) GetId() string {
@@ -2246,7 +2369,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[39]
+	mi := &file_candor_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2381,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[39]
+	mi := &file_candor_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2394,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -2299,7 +2422,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[40]
+	mi := &file_candor_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2434,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[40]
+	mi := &file_candor_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2447,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -2349,7 +2472,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[41]
+	mi := &file_candor_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2484,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[41]
+	mi := &file_candor_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2497,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 type ListTokensResponse struct {
@@ -2386,7 +2509,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[42]
+	mi := &file_candor_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2521,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[42]
+	mi := &file_candor_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2534,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -2430,7 +2553,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_candor_v1_api_proto_msgTypes[43]
+	mi := &file_candor_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2565,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[43]
+	mi := &file_candor_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2578,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -2473,7 +2596,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_candor_v1_api_proto_msgTypes[44]
+	mi := &file_candor_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2608,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_api_proto_msgTypes[44]
+	mi := &file_candor_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,14 +2621,1222 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{45}
+}
+
+type ResendRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// As candor status prints it under unreached, or only the part before the colon.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Empty means the channels of the first notice.
+	Channels []Channel `protobuf:"varint,3,rep,packed,name=channels,proto3,enum=candor.v1.Channel" json:"channels,omitempty"`
+	// Count only, and draft nothing.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendRequest) Reset() {
+	*x = ResendRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendRequest) ProtoMessage() {}
+
+func (x *ResendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendRequest.ProtoReflect.Descriptor instead.
+func (*ResendRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ResendRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ResendRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ResendRequest) GetChannels() []Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *ResendRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ResendResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Customers uint64                 `protobuf:"varint,1,opt,name=customers,proto3" json:"customers,omitempty"`
+	// Unset after a dry run.
+	Addition *AdditionStatus `protobuf:"bytes,2,opt,name=addition,proto3" json:"addition,omitempty"`
+	// Customers who were not told for the reason, and are left out: a message to them may still be on its way.
+	LeftOut       uint64 `protobuf:"varint,3,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendResponse) Reset() {
+	*x = ResendResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendResponse) ProtoMessage() {}
+
+func (x *ResendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendResponse.ProtoReflect.Descriptor instead.
+func (*ResendResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ResendResponse) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+func (x *ResendResponse) GetAddition() *AdditionStatus {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+func (x *ResendResponse) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+type ListUnreachedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUnreachedRequest) Reset() {
+	*x = ListUnreachedRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUnreachedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUnreachedRequest) ProtoMessage() {}
+
+func (x *ListUnreachedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUnreachedRequest.ProtoReflect.Descriptor instead.
+func (*ListUnreachedRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListUnreachedRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ListUnreachedRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ListUnreachedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customers     []*Unreached           `protobuf:"bytes,1,rep,name=customers,proto3" json:"customers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUnreachedResponse) Reset() {
+	*x = ListUnreachedResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUnreachedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUnreachedResponse) ProtoMessage() {}
+
+func (x *ListUnreachedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUnreachedResponse.ProtoReflect.Descriptor instead.
+func (*ListUnreachedResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ListUnreachedResponse) GetCustomers() []*Unreached {
+	if x != nil {
+		return x.Customers
+	}
+	return nil
+}
+
+// Unreached is a customer who was not told.
+type Unreached struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CustomerRef   string                 `protobuf:"bytes,1,opt,name=customer_ref,json=customerRef,proto3" json:"customer_ref,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Notices       []*ChannelWord         `protobuf:"bytes,4,rep,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unreached) Reset() {
+	*x = Unreached{}
+	mi := &file_candor_v1_api_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unreached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unreached) ProtoMessage() {}
+
+func (x *Unreached) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unreached.ProtoReflect.Descriptor instead.
+func (*Unreached) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Unreached) GetCustomerRef() string {
+	if x != nil {
+		return x.CustomerRef
+	}
+	return ""
+}
+
+func (x *Unreached) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Unreached) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Unreached) GetNotices() []*ChannelWord {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+type FindRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty means every incident that is not shredded.
+	Incident string `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// A phone number in international form, an e-mail address, a code or a customer_ref.
+	Query         string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRequest) Reset() {
+	*x = FindRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRequest) ProtoMessage() {}
+
+func (x *FindRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRequest.ProtoReflect.Descriptor instead.
+func (*FindRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *FindRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *FindRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+type FindResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customers     []*FoundCustomer       `protobuf:"bytes,1,rep,name=customers,proto3" json:"customers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindResponse) Reset() {
+	*x = FindResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindResponse) ProtoMessage() {}
+
+func (x *FindResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindResponse.ProtoReflect.Descriptor instead.
+func (*FindResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *FindResponse) GetCustomers() []*FoundCustomer {
+	if x != nil {
+		return x.Customers
+	}
+	return nil
+}
+
+// FoundCustomer is everything about one customer in one incident. Phone numbers and addresses are masked.
+type FoundCustomer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	CustomerRef   string                 `protobuf:"bytes,2,opt,name=customer_ref,json=customerRef,proto3" json:"customer_ref,omitempty"`
+	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
+	Language      string                 `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
+	TimeZone      string                 `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Phones        []string               `protobuf:"bytes,6,rep,name=phones,proto3" json:"phones,omitempty"`
+	Email         string                 `protobuf:"bytes,7,opt,name=email,proto3" json:"email,omitempty"`
+	Notices       []*FoundNotice         `protobuf:"bytes,8,rep,name=notices,proto3" json:"notices,omitempty"`
+	AskedForCall  bool                   `protobuf:"varint,9,opt,name=asked_for_call,json=askedForCall,proto3" json:"asked_for_call,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundCustomer) Reset() {
+	*x = FoundCustomer{}
+	mi := &file_candor_v1_api_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundCustomer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundCustomer) ProtoMessage() {}
+
+func (x *FoundCustomer) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundCustomer.ProtoReflect.Descriptor instead.
+func (*FoundCustomer) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *FoundCustomer) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetCustomerRef() string {
+	if x != nil {
+		return x.CustomerRef
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetPhones() []string {
+	if x != nil {
+		return x.Phones
+	}
+	return nil
+}
+
+func (x *FoundCustomer) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *FoundCustomer) GetNotices() []*FoundNotice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+func (x *FoundCustomer) GetAskedForCall() bool {
+	if x != nil {
+		return x.AskedForCall
+	}
+	return false
+}
+
+// FoundNotice is one notice with its history.
+type FoundNotice struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Key    *NoticeKey             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	State  NoticeState            `protobuf:"varint,2,opt,name=state,proto3,enum=candor.v1.NoticeState" json:"state,omitempty"`
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As it was sent; empty if it never was.
+	Subject       string         `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	Text          string         `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	Events        []*NoticeEvent `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundNotice) Reset() {
+	*x = FoundNotice{}
+	mi := &file_candor_v1_api_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundNotice) ProtoMessage() {}
+
+func (x *FoundNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundNotice.ProtoReflect.Descriptor instead.
+func (*FoundNotice) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *FoundNotice) GetKey() *NoticeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *FoundNotice) GetState() NoticeState {
+	if x != nil {
+		return x.State
+	}
+	return NoticeState_NOTICE_STATE_UNSPECIFIED
+}
+
+func (x *FoundNotice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FoundNotice) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *FoundNotice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FoundNotice) GetEvents() []*NoticeEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// NoticeEvent is one thing that happened to a notice.
+type NoticeEvent struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Attempt uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// A word such as intended, accepted, delivered or undelivered.
+	What      string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	Reason    string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Provider  string `protobuf:"bytes,5,opt,name=provider,proto3" json:"provider,omitempty"`
+	MessageId string `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Who stated it: worker, lookup, policy, person or receipt.
+	By            string `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoticeEvent) Reset() {
+	*x = NoticeEvent{}
+	mi := &file_candor_v1_api_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoticeEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoticeEvent) ProtoMessage() {}
+
+func (x *NoticeEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoticeEvent.ProtoReflect.Descriptor instead.
+func (*NoticeEvent) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *NoticeEvent) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *NoticeEvent) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *NoticeEvent) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *NoticeEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NoticeEvent) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *NoticeEvent) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *NoticeEvent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type AddSuppressionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suppressions  []*Suppression         `protobuf:"bytes,1,rep,name=suppressions,proto3" json:"suppressions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddSuppressionsRequest) Reset() {
+	*x = AddSuppressionsRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddSuppressionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddSuppressionsRequest) ProtoMessage() {}
+
+func (x *AddSuppressionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddSuppressionsRequest.ProtoReflect.Descriptor instead.
+func (*AddSuppressionsRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *AddSuppressionsRequest) GetSuppressions() []*Suppression {
+	if x != nil {
+		return x.Suppressions
+	}
+	return nil
+}
+
+// Suppression is one opt-out.
+type Suppression struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	// A phone number in international form, or an e-mail address.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// A short word that names nobody.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suppression) Reset() {
+	*x = Suppression{}
+	mi := &file_candor_v1_api_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suppression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suppression) ProtoMessage() {}
+
+func (x *Suppression) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
+func (*Suppression) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Suppression) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *Suppression) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Suppression) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type AddSuppressionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Added uint64                 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// Places in the request whose address cannot be read, and why.
+	Problems      []*SuppressionProblem `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddSuppressionsResponse) Reset() {
+	*x = AddSuppressionsResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddSuppressionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddSuppressionsResponse) ProtoMessage() {}
+
+func (x *AddSuppressionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddSuppressionsResponse.ProtoReflect.Descriptor instead.
+func (*AddSuppressionsResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *AddSuppressionsResponse) GetAdded() uint64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *AddSuppressionsResponse) GetProblems() []*SuppressionProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+type SuppressionProblem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Problem       string                 `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuppressionProblem) Reset() {
+	*x = SuppressionProblem{}
+	mi := &file_candor_v1_api_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuppressionProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuppressionProblem) ProtoMessage() {}
+
+func (x *SuppressionProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuppressionProblem.ProtoReflect.Descriptor instead.
+func (*SuppressionProblem) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *SuppressionProblem) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SuppressionProblem) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+type RemoveSuppressionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suppressions  []*Suppression         `protobuf:"bytes,1,rep,name=suppressions,proto3" json:"suppressions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveSuppressionsRequest) Reset() {
+	*x = RemoveSuppressionsRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveSuppressionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveSuppressionsRequest) ProtoMessage() {}
+
+func (x *RemoveSuppressionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveSuppressionsRequest.ProtoReflect.Descriptor instead.
+func (*RemoveSuppressionsRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *RemoveSuppressionsRequest) GetSuppressions() []*Suppression {
+	if x != nil {
+		return x.Suppressions
+	}
+	return nil
+}
+
+type RemoveSuppressionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removed       uint64                 `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveSuppressionsResponse) Reset() {
+	*x = RemoveSuppressionsResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveSuppressionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveSuppressionsResponse) ProtoMessage() {}
+
+func (x *RemoveSuppressionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveSuppressionsResponse.ProtoReflect.Descriptor instead.
+func (*RemoveSuppressionsResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *RemoveSuppressionsResponse) GetRemoved() uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+type ExportSuppressionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSuppressionsRequest) Reset() {
+	*x = ExportSuppressionsRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSuppressionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSuppressionsRequest) ProtoMessage() {}
+
+func (x *ExportSuppressionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSuppressionsRequest.ProtoReflect.Descriptor instead.
+func (*ExportSuppressionsRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{62}
+}
+
+type ExportSuppressionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suppressions  []*HashedSuppression   `protobuf:"bytes,1,rep,name=suppressions,proto3" json:"suppressions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSuppressionsResponse) Reset() {
+	*x = ExportSuppressionsResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSuppressionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSuppressionsResponse) ProtoMessage() {}
+
+func (x *ExportSuppressionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSuppressionsResponse.ProtoReflect.Descriptor instead.
+func (*ExportSuppressionsResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *ExportSuppressionsResponse) GetSuppressions() []*HashedSuppression {
+	if x != nil {
+		return x.Suppressions
+	}
+	return nil
+}
+
+// HashedSuppression is an opt-out as it is kept: nobody can be found by it who does not have the installation's key.
+type HashedSuppression struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 lower-case hexadecimal digits.
+	Hash          string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashedSuppression) Reset() {
+	*x = HashedSuppression{}
+	mi := &file_candor_v1_api_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashedSuppression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashedSuppression) ProtoMessage() {}
+
+func (x *HashedSuppression) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashedSuppression.ProtoReflect.Descriptor instead.
+func (*HashedSuppression) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *HashedSuppression) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *HashedSuppression) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ImportSuppressionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suppressions  []*HashedSuppression   `protobuf:"bytes,1,rep,name=suppressions,proto3" json:"suppressions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSuppressionsRequest) Reset() {
+	*x = ImportSuppressionsRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSuppressionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSuppressionsRequest) ProtoMessage() {}
+
+func (x *ImportSuppressionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSuppressionsRequest.ProtoReflect.Descriptor instead.
+func (*ImportSuppressionsRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *ImportSuppressionsRequest) GetSuppressions() []*HashedSuppression {
+	if x != nil {
+		return x.Suppressions
+	}
+	return nil
+}
+
+type ImportSuppressionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Imported      uint64                 `protobuf:"varint,1,opt,name=imported,proto3" json:"imported,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSuppressionsResponse) Reset() {
+	*x = ImportSuppressionsResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSuppressionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSuppressionsResponse) ProtoMessage() {}
+
+func (x *ImportSuppressionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSuppressionsResponse.ProtoReflect.Descriptor instead.
+func (*ImportSuppressionsResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ImportSuppressionsResponse) GetImported() uint64 {
+	if x != nil {
+		return x.Imported
+	}
+	return 0
 }
 
 var File_candor_v1_api_proto protoreflect.FileDescriptor
 
 const file_candor_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x16candor/v1/roster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n" +
+	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x16candor/v1/roster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x04\n" +
 	"\bIncident\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.candor.v1.IncidentStateR\x05state\x12\x1a\n" +
@@ -2524,7 +3855,21 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	" \x03(\tR\achanges\x12;\n" +
 	"\x0fpaused_channels\x18\v \x03(\x0e2\x12.candor.v1.ChannelR\x0epausedChannels\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x1a\n" +
-	"\bsequence\x18\r \x01(\x04R\bsequence\"R\n" +
+	"\bsequence\x18\r \x01(\x04R\bsequence\x127\n" +
+	"\tadditions\x18\x0e \x03(\v2\x19.candor.v1.AdditionStatusR\tadditions\"\xc3\x02\n" +
+	"\x0eAdditionStatus\x12/\n" +
+	"\baddition\x18\x01 \x01(\v2\x13.candor.v1.AdditionR\baddition\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x1d\n" +
+	"\n" +
+	"drafted_by\x18\x03 \x01(\tR\tdraftedBy\x129\n" +
+	"\n" +
+	"drafted_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdraftedAt\x12\x1f\n" +
+	"\vapproved_by\x18\x05 \x01(\tR\n" +
+	"approvedBy\x12;\n" +
+	"\vapproved_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"approvedAt\x12\x1a\n" +
+	"\brejected\x18\a \x01(\tR\brejected\x12\x18\n" +
+	"\aplanned\x18\b \x01(\bR\aplanned\"R\n" +
 	"\x0eDeclareRequest\x12@\n" +
 	"\vdeclaration\x18\x01 \x01(\v2\x16.candor.v1.DeclarationB\x06\xbaH\x03\xc8\x01\x01R\vdeclaration\"X\n" +
 	"\x0fDeclareResponse\x12/\n" +
@@ -2534,11 +3879,12 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x122\n" +
 	"\tplan_hash\x18\x02 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\bplanHash\"B\n" +
 	"\x0fApproveResponse\x12/\n" +
-	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\"X\n" +
+	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\"l\n" +
 	"\rRejectRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"A\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x12\n" +
+	"\x04wave\x18\x03 \x01(\tR\x04wave\"A\n" +
 	"\x0eRejectResponse\x12/\n" +
 	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\"9\n" +
 	"\x12GetIncidentRequest\x12#\n" +
@@ -2655,7 +4001,86 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x10.candor.v1.TokenR\x06tokens\"-\n" +
 	"\x12RevokeTokenRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse*\xf4\x01\n" +
+	"\x13RevokeTokenResponse\"\x9e\x01\n" +
+	"\rResendRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x1f\n" +
+	"\x06reason\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06reason\x12.\n" +
+	"\bchannels\x18\x03 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x80\x01\n" +
+	"\x0eResendResponse\x12\x1c\n" +
+	"\tcustomers\x18\x01 \x01(\x04R\tcustomers\x125\n" +
+	"\baddition\x18\x02 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\x12\x19\n" +
+	"\bleft_out\x18\x03 \x01(\x04R\aleftOut\"S\n" +
+	"\x14ListUnreachedRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"K\n" +
+	"\x15ListUnreachedResponse\x122\n" +
+	"\tcustomers\x18\x01 \x03(\v2\x14.candor.v1.UnreachedR\tcustomers\"\x8c\x01\n" +
+	"\tUnreached\x12!\n" +
+	"\fcustomer_ref\x18\x01 \x01(\tR\vcustomerRef\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
+	"\anotices\x18\x04 \x03(\v2\x16.candor.v1.ChannelWordR\anotices\"K\n" +
+	"\vFindRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12 \n" +
+	"\x05query\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc0\x02R\x05query\"F\n" +
+	"\fFindResponse\x126\n" +
+	"\tcustomers\x18\x01 \x03(\v2\x18.candor.v1.FoundCustomerR\tcustomers\"\xa1\x02\n" +
+	"\rFoundCustomer\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12!\n" +
+	"\fcustomer_ref\x18\x02 \x01(\tR\vcustomerRef\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12\x1a\n" +
+	"\blanguage\x18\x04 \x01(\tR\blanguage\x12\x1b\n" +
+	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x16\n" +
+	"\x06phones\x18\x06 \x03(\tR\x06phones\x12\x14\n" +
+	"\x05email\x18\a \x01(\tR\x05email\x120\n" +
+	"\anotices\x18\b \x03(\v2\x16.candor.v1.FoundNoticeR\anotices\x12$\n" +
+	"\x0easked_for_call\x18\t \x01(\bR\faskedForCall\"\xd9\x01\n" +
+	"\vFoundNotice\x12&\n" +
+	"\x03key\x18\x01 \x01(\v2\x14.candor.v1.NoticeKeyR\x03key\x12,\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x16.candor.v1.NoticeStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12.\n" +
+	"\x06events\x18\x06 \x03(\v2\x16.candor.v1.NoticeEventR\x06events\"\xca\x01\n" +
+	"\vNoticeEvent\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bprovider\x18\x05 \x01(\tR\bprovider\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x06 \x01(\tR\tmessageId\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\"a\n" +
+	"\x16AddSuppressionsRequest\x12G\n" +
+	"\fsuppressions\x18\x01 \x03(\v2\x16.candor.v1.SuppressionB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\fsuppressions\"\x8e\x01\n" +
+	"\vSuppression\x128\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\achannel\x12$\n" +
+	"\aaddress\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc0\x02R\aaddress\x12\x1f\n" +
+	"\x06reason\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"j\n" +
+	"\x17AddSuppressionsResponse\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\x04R\x05added\x129\n" +
+	"\bproblems\x18\x02 \x03(\v2\x1d.candor.v1.SuppressionProblemR\bproblems\"D\n" +
+	"\x12SuppressionProblem\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\"d\n" +
+	"\x19RemoveSuppressionsRequest\x12G\n" +
+	"\fsuppressions\x18\x01 \x03(\v2\x16.candor.v1.SuppressionB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\fsuppressions\"6\n" +
+	"\x1aRemoveSuppressionsResponse\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\x04R\aremoved\"\x1b\n" +
+	"\x19ExportSuppressionsRequest\"^\n" +
+	"\x1aExportSuppressionsResponse\x12@\n" +
+	"\fsuppressions\x18\x01 \x03(\v2\x1c.candor.v1.HashedSuppressionR\fsuppressions\"_\n" +
+	"\x11HashedSuppression\x12)\n" +
+	"\x04hash\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{32}$R\x04hash\x12\x1f\n" +
+	"\x06reason\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06reason\"j\n" +
+	"\x19ImportSuppressionsRequest\x12M\n" +
+	"\fsuppressions\x18\x01 \x03(\v2\x1c.candor.v1.HashedSuppressionB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\fsuppressions\"8\n" +
+	"\x1aImportSuppressionsResponse\x12\x1a\n" +
+	"\bimported\x18\x01 \x01(\x04R\bimported*\xf4\x01\n" +
 	"\rIncidentState\x12\x1e\n" +
 	"\x1aINCIDENT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14INCIDENT_STATE_DRAFT\x10\x01\x12\x1b\n" +
@@ -2673,7 +4098,7 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\rROLE_APPROVER\x10\x03\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x04\x12\x0f\n" +
 	"\vROLE_DIALER\x10\x05\x12\x10\n" +
-	"\fROLE_MACHINE\x10\x062\xf3\x05\n" +
+	"\fROLE_MACHINE\x10\x062\xb2\x06\n" +
 	"\x0fIncidentService\x12@\n" +
 	"\aDeclare\x12\x19.candor.v1.DeclareRequest\x1a\x1a.candor.v1.DeclareResponse\x12@\n" +
 	"\aApprove\x12\x19.candor.v1.ApproveRequest\x1a\x1a.candor.v1.ApproveResponse\x12=\n" +
@@ -2685,7 +4110,8 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x05Pause\x12\x17.candor.v1.PauseRequest\x1a\x18.candor.v1.PauseResponse\x12=\n" +
 	"\x06Resume\x12\x18.candor.v1.ResumeRequest\x1a\x19.candor.v1.ResumeResponse\x12:\n" +
 	"\x05Abort\x12\x17.candor.v1.AbortRequest\x1a\x18.candor.v1.AbortResponse\x12:\n" +
-	"\x05Shred\x12\x17.candor.v1.ShredRequest\x1a\x18.candor.v1.ShredResponse2\xdf\x04\n" +
+	"\x05Shred\x12\x17.candor.v1.ShredRequest\x1a\x18.candor.v1.ShredResponse\x12=\n" +
+	"\x06Resend\x12\x18.candor.v1.ResendRequest\x1a\x19.candor.v1.ResendResponse2\xee\x05\n" +
 	"\rLedgerService\x12F\n" +
 	"\tGetStatus\x12\x1b.candor.v1.GetStatusRequest\x1a\x1c.candor.v1.GetStatusResponse\x12N\n" +
 	"\vWatchStatus\x12\x1d.candor.v1.WatchStatusRequest\x1a\x1e.candor.v1.WatchStatusResponse0\x01\x12L\n" +
@@ -2693,7 +4119,14 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\rExportNotices\x12\x1f.candor.v1.ExportNoticesRequest\x1a .candor.v1.ExportNoticesResponse0\x01\x12X\n" +
 	"\x0fSettleUncertain\x12!.candor.v1.SettleUncertainRequest\x1a\".candor.v1.SettleUncertainResponse\x12X\n" +
 	"\x0fListDeadLetters\x12!.candor.v1.ListDeadLettersRequest\x1a\".candor.v1.ListDeadLettersResponse\x12^\n" +
-	"\x11ReplayDeadLetters\x12#.candor.v1.ReplayDeadLettersRequest\x1a$.candor.v1.ReplayDeadLettersResponse2\xf5\x01\n" +
+	"\x11ReplayDeadLetters\x12#.candor.v1.ReplayDeadLettersRequest\x1a$.candor.v1.ReplayDeadLettersResponse\x12T\n" +
+	"\rListUnreached\x12\x1f.candor.v1.ListUnreachedRequest\x1a .candor.v1.ListUnreachedResponse0\x01\x127\n" +
+	"\x04Find\x12\x16.candor.v1.FindRequest\x1a\x17.candor.v1.FindResponse2\x99\x03\n" +
+	"\x12SuppressionService\x12X\n" +
+	"\x0fAddSuppressions\x12!.candor.v1.AddSuppressionsRequest\x1a\".candor.v1.AddSuppressionsResponse\x12a\n" +
+	"\x12RemoveSuppressions\x12$.candor.v1.RemoveSuppressionsRequest\x1a%.candor.v1.RemoveSuppressionsResponse\x12c\n" +
+	"\x12ExportSuppressions\x12$.candor.v1.ExportSuppressionsRequest\x1a%.candor.v1.ExportSuppressionsResponse0\x01\x12a\n" +
+	"\x12ImportSuppressions\x12$.candor.v1.ImportSuppressionsRequest\x1a%.candor.v1.ImportSuppressionsResponse2\xf5\x01\n" +
 	"\fTokenService\x12L\n" +
 	"\vCreateToken\x12\x1d.candor.v1.CreateTokenRequest\x1a\x1e.candor.v1.CreateTokenResponse\x12I\n" +
 	"\n" +
@@ -2713,153 +4146,211 @@ func file_candor_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_candor_v1_api_proto_goTypes = []any{
-	(IncidentState)(0),                // 0: candor.v1.IncidentState
-	(Role)(0),                         // 1: candor.v1.Role
-	(*Incident)(nil),                  // 2: candor.v1.Incident
-	(*DeclareRequest)(nil),            // 3: candor.v1.DeclareRequest
-	(*DeclareResponse)(nil),           // 4: candor.v1.DeclareResponse
-	(*ApproveRequest)(nil),            // 5: candor.v1.ApproveRequest
-	(*ApproveResponse)(nil),           // 6: candor.v1.ApproveResponse
-	(*RejectRequest)(nil),             // 7: candor.v1.RejectRequest
-	(*RejectResponse)(nil),            // 8: candor.v1.RejectResponse
-	(*GetIncidentRequest)(nil),        // 9: candor.v1.GetIncidentRequest
-	(*GetIncidentResponse)(nil),       // 10: candor.v1.GetIncidentResponse
-	(*ListIncidentsRequest)(nil),      // 11: candor.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil),     // 12: candor.v1.ListIncidentsResponse
-	(*GetRosterRequest)(nil),          // 13: candor.v1.GetRosterRequest
-	(*GetRosterResponse)(nil),         // 14: candor.v1.GetRosterResponse
-	(*PreviewRequest)(nil),            // 15: candor.v1.PreviewRequest
-	(*PreviewResponse)(nil),           // 16: candor.v1.PreviewResponse
-	(*PreviewMessage)(nil),            // 17: candor.v1.PreviewMessage
-	(*PauseRequest)(nil),              // 18: candor.v1.PauseRequest
-	(*PauseResponse)(nil),             // 19: candor.v1.PauseResponse
-	(*ResumeRequest)(nil),             // 20: candor.v1.ResumeRequest
-	(*ResumeResponse)(nil),            // 21: candor.v1.ResumeResponse
-	(*AbortRequest)(nil),              // 22: candor.v1.AbortRequest
-	(*AbortResponse)(nil),             // 23: candor.v1.AbortResponse
-	(*ShredRequest)(nil),              // 24: candor.v1.ShredRequest
-	(*ShredResponse)(nil),             // 25: candor.v1.ShredResponse
-	(*GetStatusRequest)(nil),          // 26: candor.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 27: candor.v1.GetStatusResponse
-	(*WatchStatusRequest)(nil),        // 28: candor.v1.WatchStatusRequest
-	(*WatchStatusResponse)(nil),       // 29: candor.v1.WatchStatusResponse
-	(*ListNoticesRequest)(nil),        // 30: candor.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),       // 31: candor.v1.ListNoticesResponse
-	(*ExportNoticesRequest)(nil),      // 32: candor.v1.ExportNoticesRequest
-	(*ExportNoticesResponse)(nil),     // 33: candor.v1.ExportNoticesResponse
-	(*SettleUncertainRequest)(nil),    // 34: candor.v1.SettleUncertainRequest
-	(*SettleUncertainResponse)(nil),   // 35: candor.v1.SettleUncertainResponse
-	(*ListDeadLettersRequest)(nil),    // 36: candor.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 37: candor.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),  // 38: candor.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 39: candor.v1.ReplayDeadLettersResponse
-	(*Token)(nil),                     // 40: candor.v1.Token
-	(*CreateTokenRequest)(nil),        // 41: candor.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),       // 42: candor.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),         // 43: candor.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 44: candor.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 45: candor.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 46: candor.v1.RevokeTokenResponse
-	(*timestamppb.Timestamp)(nil),     // 47: google.protobuf.Timestamp
-	(*Plan)(nil),                      // 48: candor.v1.Plan
-	(Channel)(0),                      // 49: candor.v1.Channel
-	(*Declaration)(nil),               // 50: candor.v1.Declaration
-	(*RosterManifest)(nil),            // 51: candor.v1.RosterManifest
-	(*Status)(nil),                    // 52: candor.v1.Status
-	(NoticeState)(0),                  // 53: candor.v1.NoticeState
-	(*Notice)(nil),                    // 54: candor.v1.Notice
-	(*PageNotices)(nil),               // 55: candor.v1.PageNotices
-	(Settlement)(0),                   // 56: candor.v1.Settlement
-	(*NoticeKey)(nil),                 // 57: candor.v1.NoticeKey
-	(*DeadLetter)(nil),                // 58: candor.v1.DeadLetter
-	(*PageKey)(nil),                   // 59: candor.v1.PageKey
+	(IncidentState)(0),                 // 0: candor.v1.IncidentState
+	(Role)(0),                          // 1: candor.v1.Role
+	(*Incident)(nil),                   // 2: candor.v1.Incident
+	(*AdditionStatus)(nil),             // 3: candor.v1.AdditionStatus
+	(*DeclareRequest)(nil),             // 4: candor.v1.DeclareRequest
+	(*DeclareResponse)(nil),            // 5: candor.v1.DeclareResponse
+	(*ApproveRequest)(nil),             // 6: candor.v1.ApproveRequest
+	(*ApproveResponse)(nil),            // 7: candor.v1.ApproveResponse
+	(*RejectRequest)(nil),              // 8: candor.v1.RejectRequest
+	(*RejectResponse)(nil),             // 9: candor.v1.RejectResponse
+	(*GetIncidentRequest)(nil),         // 10: candor.v1.GetIncidentRequest
+	(*GetIncidentResponse)(nil),        // 11: candor.v1.GetIncidentResponse
+	(*ListIncidentsRequest)(nil),       // 12: candor.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),      // 13: candor.v1.ListIncidentsResponse
+	(*GetRosterRequest)(nil),           // 14: candor.v1.GetRosterRequest
+	(*GetRosterResponse)(nil),          // 15: candor.v1.GetRosterResponse
+	(*PreviewRequest)(nil),             // 16: candor.v1.PreviewRequest
+	(*PreviewResponse)(nil),            // 17: candor.v1.PreviewResponse
+	(*PreviewMessage)(nil),             // 18: candor.v1.PreviewMessage
+	(*PauseRequest)(nil),               // 19: candor.v1.PauseRequest
+	(*PauseResponse)(nil),              // 20: candor.v1.PauseResponse
+	(*ResumeRequest)(nil),              // 21: candor.v1.ResumeRequest
+	(*ResumeResponse)(nil),             // 22: candor.v1.ResumeResponse
+	(*AbortRequest)(nil),               // 23: candor.v1.AbortRequest
+	(*AbortResponse)(nil),              // 24: candor.v1.AbortResponse
+	(*ShredRequest)(nil),               // 25: candor.v1.ShredRequest
+	(*ShredResponse)(nil),              // 26: candor.v1.ShredResponse
+	(*GetStatusRequest)(nil),           // 27: candor.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 28: candor.v1.GetStatusResponse
+	(*WatchStatusRequest)(nil),         // 29: candor.v1.WatchStatusRequest
+	(*WatchStatusResponse)(nil),        // 30: candor.v1.WatchStatusResponse
+	(*ListNoticesRequest)(nil),         // 31: candor.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),        // 32: candor.v1.ListNoticesResponse
+	(*ExportNoticesRequest)(nil),       // 33: candor.v1.ExportNoticesRequest
+	(*ExportNoticesResponse)(nil),      // 34: candor.v1.ExportNoticesResponse
+	(*SettleUncertainRequest)(nil),     // 35: candor.v1.SettleUncertainRequest
+	(*SettleUncertainResponse)(nil),    // 36: candor.v1.SettleUncertainResponse
+	(*ListDeadLettersRequest)(nil),     // 37: candor.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 38: candor.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),   // 39: candor.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),  // 40: candor.v1.ReplayDeadLettersResponse
+	(*Token)(nil),                      // 41: candor.v1.Token
+	(*CreateTokenRequest)(nil),         // 42: candor.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 43: candor.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 44: candor.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 45: candor.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 46: candor.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 47: candor.v1.RevokeTokenResponse
+	(*ResendRequest)(nil),              // 48: candor.v1.ResendRequest
+	(*ResendResponse)(nil),             // 49: candor.v1.ResendResponse
+	(*ListUnreachedRequest)(nil),       // 50: candor.v1.ListUnreachedRequest
+	(*ListUnreachedResponse)(nil),      // 51: candor.v1.ListUnreachedResponse
+	(*Unreached)(nil),                  // 52: candor.v1.Unreached
+	(*FindRequest)(nil),                // 53: candor.v1.FindRequest
+	(*FindResponse)(nil),               // 54: candor.v1.FindResponse
+	(*FoundCustomer)(nil),              // 55: candor.v1.FoundCustomer
+	(*FoundNotice)(nil),                // 56: candor.v1.FoundNotice
+	(*NoticeEvent)(nil),                // 57: candor.v1.NoticeEvent
+	(*AddSuppressionsRequest)(nil),     // 58: candor.v1.AddSuppressionsRequest
+	(*Suppression)(nil),                // 59: candor.v1.Suppression
+	(*AddSuppressionsResponse)(nil),    // 60: candor.v1.AddSuppressionsResponse
+	(*SuppressionProblem)(nil),         // 61: candor.v1.SuppressionProblem
+	(*RemoveSuppressionsRequest)(nil),  // 62: candor.v1.RemoveSuppressionsRequest
+	(*RemoveSuppressionsResponse)(nil), // 63: candor.v1.RemoveSuppressionsResponse
+	(*ExportSuppressionsRequest)(nil),  // 64: candor.v1.ExportSuppressionsRequest
+	(*ExportSuppressionsResponse)(nil), // 65: candor.v1.ExportSuppressionsResponse
+	(*HashedSuppression)(nil),          // 66: candor.v1.HashedSuppression
+	(*ImportSuppressionsRequest)(nil),  // 67: candor.v1.ImportSuppressionsRequest
+	(*ImportSuppressionsResponse)(nil), // 68: candor.v1.ImportSuppressionsResponse
+	(*timestamppb.Timestamp)(nil),      // 69: google.protobuf.Timestamp
+	(*Plan)(nil),                       // 70: candor.v1.Plan
+	(Channel)(0),                       // 71: candor.v1.Channel
+	(*Addition)(nil),                   // 72: candor.v1.Addition
+	(*Declaration)(nil),                // 73: candor.v1.Declaration
+	(*RosterManifest)(nil),             // 74: candor.v1.RosterManifest
+	(*Status)(nil),                     // 75: candor.v1.Status
+	(NoticeState)(0),                   // 76: candor.v1.NoticeState
+	(*Notice)(nil),                     // 77: candor.v1.Notice
+	(*PageNotices)(nil),                // 78: candor.v1.PageNotices
+	(Settlement)(0),                    // 79: candor.v1.Settlement
+	(*NoticeKey)(nil),                  // 80: candor.v1.NoticeKey
+	(*DeadLetter)(nil),                 // 81: candor.v1.DeadLetter
+	(*PageKey)(nil),                    // 82: candor.v1.PageKey
+	(*ChannelWord)(nil),                // 83: candor.v1.ChannelWord
 }
 var file_candor_v1_api_proto_depIdxs = []int32{
 	0,  // 0: candor.v1.Incident.state:type_name -> candor.v1.IncidentState
-	47, // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
-	47, // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	48, // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
-	49, // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
-	50, // 5: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
-	2,  // 6: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
-	2,  // 7: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
-	2,  // 8: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
-	2,  // 9: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
-	2,  // 10: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
-	51, // 11: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
-	17, // 12: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
-	49, // 13: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
-	49, // 14: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
-	2,  // 15: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
-	49, // 16: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
-	2,  // 17: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
-	2,  // 18: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
-	2,  // 19: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
-	52, // 20: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
-	52, // 21: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
-	49, // 22: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
-	53, // 23: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
-	54, // 24: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
-	55, // 25: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
-	56, // 26: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
-	57, // 27: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
-	49, // 28: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
-	58, // 29: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
-	59, // 30: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
-	1,  // 31: candor.v1.Token.roles:type_name -> candor.v1.Role
-	47, // 32: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 33: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
-	40, // 34: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
-	40, // 35: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
-	3,  // 36: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
-	5,  // 37: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
-	7,  // 38: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
-	9,  // 39: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
-	11, // 40: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
-	13, // 41: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
-	15, // 42: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
-	18, // 43: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
-	20, // 44: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
-	22, // 45: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
-	24, // 46: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
-	26, // 47: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
-	28, // 48: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
-	30, // 49: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
-	32, // 50: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
-	34, // 51: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
-	36, // 52: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
-	38, // 53: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
-	41, // 54: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
-	43, // 55: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
-	45, // 56: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
-	4,  // 57: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
-	6,  // 58: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
-	8,  // 59: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
-	10, // 60: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
-	12, // 61: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
-	14, // 62: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
-	16, // 63: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
-	19, // 64: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
-	21, // 65: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
-	23, // 66: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
-	25, // 67: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
-	27, // 68: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
-	29, // 69: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
-	31, // 70: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
-	33, // 71: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
-	35, // 72: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
-	37, // 73: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
-	39, // 74: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
-	42, // 75: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
-	44, // 76: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
-	46, // 77: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
-	57, // [57:78] is the sub-list for method output_type
-	36, // [36:57] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	69, // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
+	69, // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	70, // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
+	71, // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
+	3,  // 5: candor.v1.Incident.additions:type_name -> candor.v1.AdditionStatus
+	72, // 6: candor.v1.AdditionStatus.addition:type_name -> candor.v1.Addition
+	69, // 7: candor.v1.AdditionStatus.drafted_at:type_name -> google.protobuf.Timestamp
+	69, // 8: candor.v1.AdditionStatus.approved_at:type_name -> google.protobuf.Timestamp
+	73, // 9: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
+	2,  // 10: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
+	2,  // 11: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
+	2,  // 12: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
+	2,  // 13: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
+	2,  // 14: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
+	74, // 15: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
+	18, // 16: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
+	71, // 17: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
+	71, // 18: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
+	2,  // 19: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
+	71, // 20: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
+	2,  // 21: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
+	2,  // 22: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
+	2,  // 23: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
+	75, // 24: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
+	75, // 25: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
+	71, // 26: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
+	76, // 27: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
+	77, // 28: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
+	78, // 29: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
+	79, // 30: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
+	80, // 31: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
+	71, // 32: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
+	81, // 33: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
+	82, // 34: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
+	1,  // 35: candor.v1.Token.roles:type_name -> candor.v1.Role
+	69, // 36: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 37: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
+	41, // 38: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
+	41, // 39: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
+	71, // 40: candor.v1.ResendRequest.channels:type_name -> candor.v1.Channel
+	3,  // 41: candor.v1.ResendResponse.addition:type_name -> candor.v1.AdditionStatus
+	52, // 42: candor.v1.ListUnreachedResponse.customers:type_name -> candor.v1.Unreached
+	83, // 43: candor.v1.Unreached.notices:type_name -> candor.v1.ChannelWord
+	55, // 44: candor.v1.FindResponse.customers:type_name -> candor.v1.FoundCustomer
+	56, // 45: candor.v1.FoundCustomer.notices:type_name -> candor.v1.FoundNotice
+	80, // 46: candor.v1.FoundNotice.key:type_name -> candor.v1.NoticeKey
+	76, // 47: candor.v1.FoundNotice.state:type_name -> candor.v1.NoticeState
+	57, // 48: candor.v1.FoundNotice.events:type_name -> candor.v1.NoticeEvent
+	69, // 49: candor.v1.NoticeEvent.at:type_name -> google.protobuf.Timestamp
+	59, // 50: candor.v1.AddSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
+	71, // 51: candor.v1.Suppression.channel:type_name -> candor.v1.Channel
+	61, // 52: candor.v1.AddSuppressionsResponse.problems:type_name -> candor.v1.SuppressionProblem
+	59, // 53: candor.v1.RemoveSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
+	66, // 54: candor.v1.ExportSuppressionsResponse.suppressions:type_name -> candor.v1.HashedSuppression
+	66, // 55: candor.v1.ImportSuppressionsRequest.suppressions:type_name -> candor.v1.HashedSuppression
+	4,  // 56: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
+	6,  // 57: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
+	8,  // 58: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
+	10, // 59: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
+	12, // 60: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
+	14, // 61: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
+	16, // 62: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
+	19, // 63: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
+	21, // 64: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
+	23, // 65: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
+	25, // 66: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
+	48, // 67: candor.v1.IncidentService.Resend:input_type -> candor.v1.ResendRequest
+	27, // 68: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
+	29, // 69: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
+	31, // 70: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
+	33, // 71: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
+	35, // 72: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
+	37, // 73: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
+	39, // 74: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
+	50, // 75: candor.v1.LedgerService.ListUnreached:input_type -> candor.v1.ListUnreachedRequest
+	53, // 76: candor.v1.LedgerService.Find:input_type -> candor.v1.FindRequest
+	58, // 77: candor.v1.SuppressionService.AddSuppressions:input_type -> candor.v1.AddSuppressionsRequest
+	62, // 78: candor.v1.SuppressionService.RemoveSuppressions:input_type -> candor.v1.RemoveSuppressionsRequest
+	64, // 79: candor.v1.SuppressionService.ExportSuppressions:input_type -> candor.v1.ExportSuppressionsRequest
+	67, // 80: candor.v1.SuppressionService.ImportSuppressions:input_type -> candor.v1.ImportSuppressionsRequest
+	42, // 81: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
+	44, // 82: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
+	46, // 83: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
+	5,  // 84: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
+	7,  // 85: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
+	9,  // 86: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
+	11, // 87: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
+	13, // 88: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
+	15, // 89: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
+	17, // 90: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
+	20, // 91: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
+	22, // 92: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
+	24, // 93: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
+	26, // 94: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
+	49, // 95: candor.v1.IncidentService.Resend:output_type -> candor.v1.ResendResponse
+	28, // 96: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
+	30, // 97: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
+	32, // 98: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
+	34, // 99: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
+	36, // 100: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
+	38, // 101: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
+	40, // 102: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
+	51, // 103: candor.v1.LedgerService.ListUnreached:output_type -> candor.v1.ListUnreachedResponse
+	54, // 104: candor.v1.LedgerService.Find:output_type -> candor.v1.FindResponse
+	60, // 105: candor.v1.SuppressionService.AddSuppressions:output_type -> candor.v1.AddSuppressionsResponse
+	63, // 106: candor.v1.SuppressionService.RemoveSuppressions:output_type -> candor.v1.RemoveSuppressionsResponse
+	65, // 107: candor.v1.SuppressionService.ExportSuppressions:output_type -> candor.v1.ExportSuppressionsResponse
+	68, // 108: candor.v1.SuppressionService.ImportSuppressions:output_type -> candor.v1.ImportSuppressionsResponse
+	43, // 109: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
+	45, // 110: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
+	47, // 111: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
+	84, // [84:112] is the sub-list for method output_type
+	56, // [56:84] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_api_proto_init() }
@@ -2878,9 +4369,9 @@ func file_candor_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_api_proto_rawDesc), len(file_candor_v1_api_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   45,
+			NumMessages:   67,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_candor_v1_api_proto_goTypes,
 		DependencyIndexes: file_candor_v1_api_proto_depIdxs,

@@ -117,6 +117,10 @@ type BreachEvent struct {
 	//	*BreachEvent_Aborted
 	//	*BreachEvent_AllSealed
 	//	*BreachEvent_Shredded
+	//	*BreachEvent_AdditionDrafted
+	//	*BreachEvent_AdditionApproved
+	//	*BreachEvent_AdditionRejected
+	//	*BreachEvent_CanaryPassed
 	Event         isBreachEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -275,6 +279,42 @@ func (x *BreachEvent) GetShredded() *Shredded {
 	return nil
 }
 
+func (x *BreachEvent) GetAdditionDrafted() *AdditionDrafted {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_AdditionDrafted); ok {
+			return x.AdditionDrafted
+		}
+	}
+	return nil
+}
+
+func (x *BreachEvent) GetAdditionApproved() *AdditionApproved {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_AdditionApproved); ok {
+			return x.AdditionApproved
+		}
+	}
+	return nil
+}
+
+func (x *BreachEvent) GetAdditionRejected() *AdditionRejected {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_AdditionRejected); ok {
+			return x.AdditionRejected
+		}
+	}
+	return nil
+}
+
+func (x *BreachEvent) GetCanaryPassed() *CanaryPassed {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_CanaryPassed); ok {
+			return x.CanaryPassed
+		}
+	}
+	return nil
+}
+
 type isBreachEvent_Event interface {
 	isBreachEvent_Event()
 }
@@ -315,6 +355,22 @@ type BreachEvent_Shredded struct {
 	Shredded *Shredded `protobuf:"bytes,18,opt,name=shredded,proto3,oneof"`
 }
 
+type BreachEvent_AdditionDrafted struct {
+	AdditionDrafted *AdditionDrafted `protobuf:"bytes,19,opt,name=addition_drafted,json=additionDrafted,proto3,oneof"`
+}
+
+type BreachEvent_AdditionApproved struct {
+	AdditionApproved *AdditionApproved `protobuf:"bytes,20,opt,name=addition_approved,json=additionApproved,proto3,oneof"`
+}
+
+type BreachEvent_AdditionRejected struct {
+	AdditionRejected *AdditionRejected `protobuf:"bytes,21,opt,name=addition_rejected,json=additionRejected,proto3,oneof"`
+}
+
+type BreachEvent_CanaryPassed struct {
+	CanaryPassed *CanaryPassed `protobuf:"bytes,22,opt,name=canary_passed,json=canaryPassed,proto3,oneof"`
+}
+
 func (*BreachEvent_Drafted) isBreachEvent_Event() {}
 
 func (*BreachEvent_Approved) isBreachEvent_Event() {}
@@ -332,6 +388,14 @@ func (*BreachEvent_Aborted) isBreachEvent_Event() {}
 func (*BreachEvent_AllSealed) isBreachEvent_Event() {}
 
 func (*BreachEvent_Shredded) isBreachEvent_Event() {}
+
+func (*BreachEvent_AdditionDrafted) isBreachEvent_Event() {}
+
+func (*BreachEvent_AdditionApproved) isBreachEvent_Event() {}
+
+func (*BreachEvent_AdditionRejected) isBreachEvent_Event() {}
+
+func (*BreachEvent_CanaryPassed) isBreachEvent_Event() {}
 
 // Drafted is one revision of a draft; it voids an earlier revision.
 type Drafted struct {
@@ -519,8 +583,10 @@ func (x *Rejected) GetReason() string {
 type Paused struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty means every channel.
-	Channels      []Channel `protobuf:"varint,1,rep,packed,name=channels,proto3,enum=candor.v1.Channel" json:"channels,omitempty"`
-	Reason        string    `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Channels []Channel `protobuf:"varint,1,rep,packed,name=channels,proto3,enum=candor.v1.Channel" json:"channels,omitempty"`
+	Reason   string    `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Wave whose canary did not pass; who resumes lets the wave go on.
+	Canary        string `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,6 +631,13 @@ func (x *Paused) GetChannels() []Channel {
 func (x *Paused) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Paused) GetCanary() string {
+	if x != nil {
+		return x.Canary
 	}
 	return ""
 }
@@ -818,6 +891,361 @@ func (*Shredded) Descriptor() ([]byte, []int) {
 	return file_candor_v1_breach_proto_rawDescGZIP(), []int{10}
 }
 
+// Addition is what is approved alone, later than the plan, and never stops what runs: a wave for people who are named one
+// by one.
+type Addition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of its wave, such as w0-r1.
+	Wave string `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	// resend
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Wave of the playbook whose texts and terms it uses.
+	Base     string    `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"`
+	Channels []Channel `protobuf:"varint,4,rep,packed,name=channels,proto3,enum=candor.v1.Channel" json:"channels,omitempty"`
+	// Who gets it, frozen.
+	People    []*PageSlots `protobuf:"bytes,5,rep,name=people,proto3" json:"people,omitempty"`
+	Customers uint64       `protobuf:"varint,6,opt,name=customers,proto3" json:"customers,omitempty"`
+	// What the people were chosen by, in the words that the command got.
+	ChosenBy      string `protobuf:"bytes,7,opt,name=chosen_by,json=chosenBy,proto3" json:"chosen_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Addition) Reset() {
+	*x = Addition{}
+	mi := &file_candor_v1_breach_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Addition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Addition) ProtoMessage() {}
+
+func (x *Addition) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Addition.ProtoReflect.Descriptor instead.
+func (*Addition) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Addition) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *Addition) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Addition) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *Addition) GetChannels() []Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *Addition) GetPeople() []*PageSlots {
+	if x != nil {
+		return x.People
+	}
+	return nil
+}
+
+func (x *Addition) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+func (x *Addition) GetChosenBy() string {
+	if x != nil {
+		return x.ChosenBy
+	}
+	return ""
+}
+
+// PageSlots are customers of one page.
+type PageSlots struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Page  uint32                 `protobuf:"varint,1,opt,name=page,proto3" json:"page,omitempty"`
+	// Pairs (first, count).
+	Slots         []uint32 `protobuf:"varint,2,rep,packed,name=slots,proto3" json:"slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageSlots) Reset() {
+	*x = PageSlots{}
+	mi := &file_candor_v1_breach_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageSlots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageSlots) ProtoMessage() {}
+
+func (x *PageSlots) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageSlots.ProtoReflect.Descriptor instead.
+func (*PageSlots) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PageSlots) GetPage() uint32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
+}
+
+func (x *PageSlots) GetSlots() []uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+type AdditionDrafted struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Addition *Addition              `protobuf:"bytes,1,opt,name=addition,proto3" json:"addition,omitempty"`
+	// SHA-256 over the addition and the plan that it adds to.
+	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdditionDrafted) Reset() {
+	*x = AdditionDrafted{}
+	mi := &file_candor_v1_breach_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdditionDrafted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdditionDrafted) ProtoMessage() {}
+
+func (x *AdditionDrafted) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdditionDrafted.ProtoReflect.Descriptor instead.
+func (*AdditionDrafted) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AdditionDrafted) GetAddition() *Addition {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+func (x *AdditionDrafted) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type AdditionApproved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdditionApproved) Reset() {
+	*x = AdditionApproved{}
+	mi := &file_candor_v1_breach_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdditionApproved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdditionApproved) ProtoMessage() {}
+
+func (x *AdditionApproved) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdditionApproved.ProtoReflect.Descriptor instead.
+func (*AdditionApproved) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AdditionApproved) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *AdditionApproved) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type AdditionRejected struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdditionRejected) Reset() {
+	*x = AdditionRejected{}
+	mi := &file_candor_v1_breach_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdditionRejected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdditionRejected) ProtoMessage() {}
+
+func (x *AdditionRejected) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdditionRejected.ProtoReflect.Descriptor instead.
+func (*AdditionRejected) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AdditionRejected) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *AdditionRejected) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CanaryPassed lets a wave go on to everybody: its canary did well, or a person resumed after it had not.
+type CanaryPassed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CanaryPassed) Reset() {
+	*x = CanaryPassed{}
+	mi := &file_candor_v1_breach_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryPassed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryPassed) ProtoMessage() {}
+
+func (x *CanaryPassed) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryPassed.ProtoReflect.Descriptor instead.
+func (*CanaryPassed) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CanaryPassed) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
 var File_candor_v1_breach_proto protoreflect.FileDescriptor
 
 const file_candor_v1_breach_proto_rawDesc = "" +
@@ -827,7 +1255,7 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{1,39}$R\bincident\x12'\n" +
 	"\bplaybook\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\bplaybook\x12!\n" +
 	"\x05facts\x18\x03 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x10R\x05facts\x12:\n" +
-	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\x82\x05\n" +
+	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\xa3\a\n" +
 	"\vBreachEvent\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\x06R\aeventId\x12;\n" +
 	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -845,7 +1273,11 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\aaborted\x18\x10 \x01(\v2\x12.candor.v1.AbortedH\x00R\aaborted\x125\n" +
 	"\n" +
 	"all_sealed\x18\x11 \x01(\v2\x14.candor.v1.AllSealedH\x00R\tallSealed\x121\n" +
-	"\bshredded\x18\x12 \x01(\v2\x13.candor.v1.ShreddedH\x00R\bshreddedB\a\n" +
+	"\bshredded\x18\x12 \x01(\v2\x13.candor.v1.ShreddedH\x00R\bshredded\x12G\n" +
+	"\x10addition_drafted\x18\x13 \x01(\v2\x1a.candor.v1.AdditionDraftedH\x00R\x0fadditionDrafted\x12J\n" +
+	"\x11addition_approved\x18\x14 \x01(\v2\x1b.candor.v1.AdditionApprovedH\x00R\x10additionApproved\x12J\n" +
+	"\x11addition_rejected\x18\x15 \x01(\v2\x1b.candor.v1.AdditionRejectedH\x00R\x10additionRejected\x12>\n" +
+	"\rcanary_passed\x18\x16 \x01(\v2\x17.candor.v1.CanaryPassedH\x00R\fcanaryPassedB\a\n" +
 	"\x05event\"\xbd\x01\n" +
 	"\aDrafted\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x128\n" +
@@ -858,10 +1290,11 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\tplan_hash\x18\x02 \x01(\fR\bplanHash\">\n" +
 	"\bRejected\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"P\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"h\n" +
 	"\x06Paused\x12.\n" +
 	"\bchannels\x18\x01 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06canary\x18\x03 \x01(\tR\x06canary\"9\n" +
 	"\aResumed\x12.\n" +
 	"\bchannels\x18\x01 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\"S\n" +
 	"\vWavePlanned\x12\x12\n" +
@@ -876,7 +1309,29 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"atProvider\x12\x1c\n" +
 	"\tuncertain\x18\x03 \x01(\x04R\tuncertain\"\n" +
 	"\n" +
-	"\bShreddedB!Z\x1fcandor/proto/candor/v1;candorv1b\x06proto3"
+	"\bShredded\"\xdf\x01\n" +
+	"\bAddition\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04base\x18\x03 \x01(\tR\x04base\x12.\n" +
+	"\bchannels\x18\x04 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\x12,\n" +
+	"\x06people\x18\x05 \x03(\v2\x14.candor.v1.PageSlotsR\x06people\x12\x1c\n" +
+	"\tcustomers\x18\x06 \x01(\x04R\tcustomers\x12\x1b\n" +
+	"\tchosen_by\x18\a \x01(\tR\bchosenBy\"5\n" +
+	"\tPageSlots\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\rR\x04page\x12\x14\n" +
+	"\x05slots\x18\x02 \x03(\rR\x05slots\"V\n" +
+	"\x0fAdditionDrafted\x12/\n" +
+	"\baddition\x18\x01 \x01(\v2\x13.candor.v1.AdditionR\baddition\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\":\n" +
+	"\x10AdditionApproved\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\">\n" +
+	"\x10AdditionRejected\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\"\n" +
+	"\fCanaryPassed\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04waveB!Z\x1fcandor/proto/candor/v1;candorv1b\x06proto3"
 
 var (
 	file_candor_v1_breach_proto_rawDescOnce sync.Once
@@ -890,7 +1345,7 @@ func file_candor_v1_breach_proto_rawDescGZIP() []byte {
 	return file_candor_v1_breach_proto_rawDescData
 }
 
-var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_candor_v1_breach_proto_goTypes = []any{
 	(*Declaration)(nil),           // 0: candor.v1.Declaration
 	(*BreachEvent)(nil),           // 1: candor.v1.BreachEvent
@@ -903,12 +1358,18 @@ var file_candor_v1_breach_proto_goTypes = []any{
 	(*Aborted)(nil),               // 8: candor.v1.Aborted
 	(*AllSealed)(nil),             // 9: candor.v1.AllSealed
 	(*Shredded)(nil),              // 10: candor.v1.Shredded
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 12: candor.v1.Plan
-	(Channel)(0),                  // 13: candor.v1.Channel
+	(*Addition)(nil),              // 11: candor.v1.Addition
+	(*PageSlots)(nil),             // 12: candor.v1.PageSlots
+	(*AdditionDrafted)(nil),       // 13: candor.v1.AdditionDrafted
+	(*AdditionApproved)(nil),      // 14: candor.v1.AdditionApproved
+	(*AdditionRejected)(nil),      // 15: candor.v1.AdditionRejected
+	(*CanaryPassed)(nil),          // 16: candor.v1.CanaryPassed
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Plan)(nil),                  // 18: candor.v1.Plan
+	(Channel)(0),                  // 19: candor.v1.Channel
 }
 var file_candor_v1_breach_proto_depIdxs = []int32{
-	11, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	17, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: candor.v1.BreachEvent.drafted:type_name -> candor.v1.Drafted
 	3,  // 2: candor.v1.BreachEvent.approved:type_name -> candor.v1.Approved
 	4,  // 3: candor.v1.BreachEvent.rejected:type_name -> candor.v1.Rejected
@@ -918,15 +1379,22 @@ var file_candor_v1_breach_proto_depIdxs = []int32{
 	8,  // 7: candor.v1.BreachEvent.aborted:type_name -> candor.v1.Aborted
 	9,  // 8: candor.v1.BreachEvent.all_sealed:type_name -> candor.v1.AllSealed
 	10, // 9: candor.v1.BreachEvent.shredded:type_name -> candor.v1.Shredded
-	0,  // 10: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
-	12, // 11: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
-	13, // 12: candor.v1.Paused.channels:type_name -> candor.v1.Channel
-	13, // 13: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 10: candor.v1.BreachEvent.addition_drafted:type_name -> candor.v1.AdditionDrafted
+	14, // 11: candor.v1.BreachEvent.addition_approved:type_name -> candor.v1.AdditionApproved
+	15, // 12: candor.v1.BreachEvent.addition_rejected:type_name -> candor.v1.AdditionRejected
+	16, // 13: candor.v1.BreachEvent.canary_passed:type_name -> candor.v1.CanaryPassed
+	0,  // 14: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
+	18, // 15: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
+	19, // 16: candor.v1.Paused.channels:type_name -> candor.v1.Channel
+	19, // 17: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
+	19, // 18: candor.v1.Addition.channels:type_name -> candor.v1.Channel
+	12, // 19: candor.v1.Addition.people:type_name -> candor.v1.PageSlots
+	11, // 20: candor.v1.AdditionDrafted.addition:type_name -> candor.v1.Addition
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_breach_proto_init() }
@@ -946,6 +1414,10 @@ func file_candor_v1_breach_proto_init() {
 		(*BreachEvent_Aborted)(nil),
 		(*BreachEvent_AllSealed)(nil),
 		(*BreachEvent_Shredded)(nil),
+		(*BreachEvent_AdditionDrafted)(nil),
+		(*BreachEvent_AdditionApproved)(nil),
+		(*BreachEvent_AdditionRejected)(nil),
+		(*BreachEvent_CanaryPassed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -953,7 +1425,7 @@ func file_candor_v1_breach_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_breach_proto_rawDesc), len(file_candor_v1_breach_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -47,6 +47,18 @@ const (
 	Result_RESULT_SUPPRESSED Result = 9
 	// Its time or its incident ended before it was sent.
 	Result_RESULT_EXPIRED Result = 10
+	// The carrier or the mailbox has it. Only a receipt or the provider, asked, says so.
+	Result_RESULT_DELIVERED Result = 11
+	// Accepted and then definitely not delivered; may be tried again from retry_at on.
+	Result_RESULT_UNDELIVERED_RETRY Result = 12
+	// Accepted and then definitely not delivered, since the address cannot take it; the next address may.
+	Result_RESULT_UNDELIVERED_NEXT_ADDRESS Result = 13
+	// Accepted and then definitely not delivered, and nothing more will be tried.
+	Result_RESULT_UNDELIVERED Result = 14
+	// Accepted, and the provider itself cannot say whether the customer got it: kept for a person.
+	Result_RESULT_DOUBTFUL Result = 15
+	// The customer asked for no more messages on this channel. It changes nothing about this one.
+	Result_RESULT_OPTED_OUT Result = 16
 )
 
 // Enum value maps for Result.
@@ -63,19 +75,31 @@ var (
 		8:  "RESULT_NOT_FOUND",
 		9:  "RESULT_SUPPRESSED",
 		10: "RESULT_EXPIRED",
+		11: "RESULT_DELIVERED",
+		12: "RESULT_UNDELIVERED_RETRY",
+		13: "RESULT_UNDELIVERED_NEXT_ADDRESS",
+		14: "RESULT_UNDELIVERED",
+		15: "RESULT_DOUBTFUL",
+		16: "RESULT_OPTED_OUT",
 	}
 	Result_value = map[string]int32{
-		"RESULT_UNSPECIFIED":  0,
-		"RESULT_ACCEPTED":     1,
-		"RESULT_RETRY":        2,
-		"RESULT_NEXT_ADDRESS": 3,
-		"RESULT_FAILED":       4,
-		"RESULT_WITHDRAWN":    5,
-		"RESULT_UNKNOWN":      6,
-		"RESULT_NOT_SEEN":     7,
-		"RESULT_NOT_FOUND":    8,
-		"RESULT_SUPPRESSED":   9,
-		"RESULT_EXPIRED":      10,
+		"RESULT_UNSPECIFIED":              0,
+		"RESULT_ACCEPTED":                 1,
+		"RESULT_RETRY":                    2,
+		"RESULT_NEXT_ADDRESS":             3,
+		"RESULT_FAILED":                   4,
+		"RESULT_WITHDRAWN":                5,
+		"RESULT_UNKNOWN":                  6,
+		"RESULT_NOT_SEEN":                 7,
+		"RESULT_NOT_FOUND":                8,
+		"RESULT_SUPPRESSED":               9,
+		"RESULT_EXPIRED":                  10,
+		"RESULT_DELIVERED":                11,
+		"RESULT_UNDELIVERED_RETRY":        12,
+		"RESULT_UNDELIVERED_NEXT_ADDRESS": 13,
+		"RESULT_UNDELIVERED":              14,
+		"RESULT_DOUBTFUL":                 15,
+		"RESULT_OPTED_OUT":                16,
 	}
 )
 
@@ -166,7 +190,8 @@ func (Decider) EnumDescriptor() ([]byte, []int) {
 }
 
 // JournalEntry is one append to the journal of an order, on subject
-// journal.<channel>.<incident>.<wave>.<page>. It holds no personal data.
+// journal.<channel>.<incident>.<wave>.<page>. It holds no personal data. What a provider says later lies on
+// receipt.<channel>.<incident>.<wave>.<page>, as entries that hold outcomes alone; one fold takes both.
 type JournalEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Made by the writer for every entry: after a lost answer it tells the writer's own entry from another's.
@@ -181,6 +206,7 @@ type JournalEntry struct {
 	//	*JournalEntry_DeadLettered
 	//	*JournalEntry_Replayed
 	//	*JournalEntry_PutOff
+	//	*JournalEntry_Admitted
 	Event         isJournalEntry_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -300,6 +326,15 @@ func (x *JournalEntry) GetPutOff() *PutOff {
 	return nil
 }
 
+func (x *JournalEntry) GetAdmitted() *Admitted {
+	if x != nil {
+		if x, ok := x.Event.(*JournalEntry_Admitted); ok {
+			return x.Admitted
+		}
+	}
+	return nil
+}
+
 type isJournalEntry_Event interface {
 	isJournalEntry_Event()
 }
@@ -332,6 +367,10 @@ type JournalEntry_PutOff struct {
 	PutOff *PutOff `protobuf:"bytes,9,opt,name=put_off,json=putOff,proto3,oneof"`
 }
 
+type JournalEntry_Admitted struct {
+	Admitted *Admitted `protobuf:"bytes,10,opt,name=admitted,proto3,oneof"`
+}
+
 func (*JournalEntry_Opened) isJournalEntry_Event() {}
 
 func (*JournalEntry_Intent) isJournalEntry_Event() {}
@@ -345,6 +384,8 @@ func (*JournalEntry_DeadLettered) isJournalEntry_Event() {}
 func (*JournalEntry_Replayed) isJournalEntry_Event() {}
 
 func (*JournalEntry_PutOff) isJournalEntry_Event() {}
+
+func (*JournalEntry_Admitted) isJournalEntry_Event() {}
 
 // Opened is the first entry of every journal. A worker that finds no Opened sends nothing.
 type Opened struct {
@@ -427,6 +468,62 @@ func (x *Opened) GetAudience() []uint32 {
 	return nil
 }
 
+// Admitted adds customers to the wave on this channel: the rest after a canary, those whom a step of the ladder moves on.
+// It is fenced.
+type Admitted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slots as pairs (first, count).
+	Audience []uint32 `protobuf:"varint,1,rep,packed,name=audience,proto3" json:"audience,omitempty"`
+	// A stable word: canary_passed, or ladder.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Admitted) Reset() {
+	*x = Admitted{}
+	mi := &file_candor_v1_journal_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Admitted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Admitted) ProtoMessage() {}
+
+func (x *Admitted) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_journal_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Admitted.ProtoReflect.Descriptor instead.
+func (*Admitted) Descriptor() ([]byte, []int) {
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Admitted) GetAudience() []uint32 {
+	if x != nil {
+		return x.Audience
+	}
+	return nil
+}
+
+func (x *Admitted) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Intent is written before a stride is sent. It is fenced: it lands only if nobody else wrote since the writer read.
 type Intent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -446,7 +543,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_candor_v1_journal_proto_msgTypes[2]
+	mi := &file_candor_v1_journal_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +555,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[2]
+	mi := &file_candor_v1_journal_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +568,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{2}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Intent) GetBootId() uint64 {
@@ -538,7 +635,7 @@ type Outcomes struct {
 
 func (x *Outcomes) Reset() {
 	*x = Outcomes{}
-	mi := &file_candor_v1_journal_proto_msgTypes[3]
+	mi := &file_candor_v1_journal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +647,7 @@ func (x *Outcomes) String() string {
 func (*Outcomes) ProtoMessage() {}
 
 func (x *Outcomes) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[3]
+	mi := &file_candor_v1_journal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +660,7 @@ func (x *Outcomes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcomes.ProtoReflect.Descriptor instead.
 func (*Outcomes) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{3}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Outcomes) GetAttempt() uint32 {
@@ -618,7 +715,7 @@ type OutcomeGroup struct {
 
 func (x *OutcomeGroup) Reset() {
 	*x = OutcomeGroup{}
-	mi := &file_candor_v1_journal_proto_msgTypes[4]
+	mi := &file_candor_v1_journal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +727,7 @@ func (x *OutcomeGroup) String() string {
 func (*OutcomeGroup) ProtoMessage() {}
 
 func (x *OutcomeGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[4]
+	mi := &file_candor_v1_journal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +740,7 @@ func (x *OutcomeGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeGroup.ProtoReflect.Descriptor instead.
 func (*OutcomeGroup) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{4}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OutcomeGroup) GetResult() Result {
@@ -692,7 +789,7 @@ type Sealed struct {
 
 func (x *Sealed) Reset() {
 	*x = Sealed{}
-	mi := &file_candor_v1_journal_proto_msgTypes[5]
+	mi := &file_candor_v1_journal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +801,7 @@ func (x *Sealed) String() string {
 func (*Sealed) ProtoMessage() {}
 
 func (x *Sealed) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[5]
+	mi := &file_candor_v1_journal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +814,7 @@ func (x *Sealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
 func (*Sealed) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{5}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Sealed) GetReason() string {
@@ -737,7 +834,7 @@ type DeadLettered struct {
 
 func (x *DeadLettered) Reset() {
 	*x = DeadLettered{}
-	mi := &file_candor_v1_journal_proto_msgTypes[6]
+	mi := &file_candor_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +846,7 @@ func (x *DeadLettered) String() string {
 func (*DeadLettered) ProtoMessage() {}
 
 func (x *DeadLettered) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[6]
+	mi := &file_candor_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +859,7 @@ func (x *DeadLettered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLettered.ProtoReflect.Descriptor instead.
 func (*DeadLettered) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeadLettered) GetReason() string {
@@ -782,7 +879,7 @@ type Replayed struct {
 
 func (x *Replayed) Reset() {
 	*x = Replayed{}
-	mi := &file_candor_v1_journal_proto_msgTypes[7]
+	mi := &file_candor_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +891,7 @@ func (x *Replayed) String() string {
 func (*Replayed) ProtoMessage() {}
 
 func (x *Replayed) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[7]
+	mi := &file_candor_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +904,7 @@ func (x *Replayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replayed.ProtoReflect.Descriptor instead.
 func (*Replayed) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Replayed) GetActor() string {
@@ -829,7 +926,7 @@ type PutOff struct {
 
 func (x *PutOff) Reset() {
 	*x = PutOff{}
-	mi := &file_candor_v1_journal_proto_msgTypes[8]
+	mi := &file_candor_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +938,7 @@ func (x *PutOff) String() string {
 func (*PutOff) ProtoMessage() {}
 
 func (x *PutOff) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[8]
+	mi := &file_candor_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +951,7 @@ func (x *PutOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOff.ProtoReflect.Descriptor instead.
 func (*PutOff) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutOff) GetReason() string {
@@ -886,7 +983,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_candor_v1_journal_proto_msgTypes[9]
+	mi := &file_candor_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +995,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_journal_proto_msgTypes[9]
+	mi := &file_candor_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1008,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_candor_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_candor_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Order) GetIncident() string {
@@ -960,7 +1057,7 @@ var File_candor_v1_journal_proto protoreflect.FileDescriptor
 
 const file_candor_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\x17candor/v1/journal.proto\x12\tcandor.v1\x1a\x16candor/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x03\n" +
+	"\x17candor/v1/journal.proto\x12\tcandor.v1\x1a\x16candor/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
 	"\fJournalEntry\x12\x19\n" +
 	"\bentry_id\x18\x01 \x01(\x06R\aentryId\x12;\n" +
 	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -971,7 +1068,9 @@ const file_candor_v1_journal_proto_rawDesc = "" +
 	"\x06sealed\x18\x06 \x01(\v2\x11.candor.v1.SealedH\x00R\x06sealed\x12>\n" +
 	"\rdead_lettered\x18\a \x01(\v2\x17.candor.v1.DeadLetteredH\x00R\fdeadLettered\x121\n" +
 	"\breplayed\x18\b \x01(\v2\x13.candor.v1.ReplayedH\x00R\breplayed\x12,\n" +
-	"\aput_off\x18\t \x01(\v2\x11.candor.v1.PutOffH\x00R\x06putOffB\a\n" +
+	"\aput_off\x18\t \x01(\v2\x11.candor.v1.PutOffH\x00R\x06putOff\x121\n" +
+	"\badmitted\x18\n" +
+	" \x01(\v2\x13.candor.v1.AdmittedH\x00R\badmittedB\a\n" +
 	"\x05event\"\x95\x01\n" +
 	"\x06Opened\x12\x1b\n" +
 	"\tplan_hash\x18\x01 \x01(\fR\bplanHash\x12\x1f\n" +
@@ -979,7 +1078,10 @@ const file_candor_v1_journal_proto_rawDesc = "" +
 	"pageSha256\x12\x1b\n" +
 	"\ttext_hash\x18\x03 \x01(\fR\btextHash\x12\x14\n" +
 	"\x05slots\x18\x04 \x01(\rR\x05slots\x12\x1a\n" +
-	"\baudience\x18\x05 \x03(\rR\baudience\"\xdf\x01\n" +
+	"\baudience\x18\x05 \x03(\rR\baudience\">\n" +
+	"\bAdmitted\x12\x1a\n" +
+	"\baudience\x18\x01 \x03(\rR\baudience\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xdf\x01\n" +
 	"\x06Intent\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\x04R\x06bootId\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\x06R\bworkerId\x12\x18\n" +
@@ -1017,7 +1119,7 @@ const file_candor_v1_journal_proto_rawDesc = "" +
 	"\achannel\x18\x03 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x12\n" +
 	"\x04page\x18\x04 \x01(\rR\x04page\x12\x12\n" +
 	"\x04lane\x18\x05 \x01(\tR\x04lane\x12\x1b\n" +
-	"\tplan_hash\x18\x06 \x01(\fR\bplanHash*\xf3\x01\n" +
+	"\tplan_hash\x18\x06 \x01(\fR\bplanHash*\x8f\x03\n" +
 	"\x06Result\x12\x16\n" +
 	"\x12RESULT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fRESULT_ACCEPTED\x10\x01\x12\x10\n" +
@@ -1030,7 +1132,13 @@ const file_candor_v1_journal_proto_rawDesc = "" +
 	"\x10RESULT_NOT_FOUND\x10\b\x12\x15\n" +
 	"\x11RESULT_SUPPRESSED\x10\t\x12\x12\n" +
 	"\x0eRESULT_EXPIRED\x10\n" +
-	"*\x87\x01\n" +
+	"\x12\x14\n" +
+	"\x10RESULT_DELIVERED\x10\v\x12\x1c\n" +
+	"\x18RESULT_UNDELIVERED_RETRY\x10\f\x12#\n" +
+	"\x1fRESULT_UNDELIVERED_NEXT_ADDRESS\x10\r\x12\x16\n" +
+	"\x12RESULT_UNDELIVERED\x10\x0e\x12\x13\n" +
+	"\x0fRESULT_DOUBTFUL\x10\x0f\x12\x14\n" +
+	"\x10RESULT_OPTED_OUT\x10\x10*\x87\x01\n" +
 	"\aDecider\x12\x17\n" +
 	"\x13DECIDER_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDECIDER_WORKER\x10\x01\x12\x12\n" +
@@ -1052,44 +1160,46 @@ func file_candor_v1_journal_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_journal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_candor_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_candor_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_candor_v1_journal_proto_goTypes = []any{
 	(Result)(0),                   // 0: candor.v1.Result
 	(Decider)(0),                  // 1: candor.v1.Decider
 	(*JournalEntry)(nil),          // 2: candor.v1.JournalEntry
 	(*Opened)(nil),                // 3: candor.v1.Opened
-	(*Intent)(nil),                // 4: candor.v1.Intent
-	(*Outcomes)(nil),              // 5: candor.v1.Outcomes
-	(*OutcomeGroup)(nil),          // 6: candor.v1.OutcomeGroup
-	(*Sealed)(nil),                // 7: candor.v1.Sealed
-	(*DeadLettered)(nil),          // 8: candor.v1.DeadLettered
-	(*Replayed)(nil),              // 9: candor.v1.Replayed
-	(*PutOff)(nil),                // 10: candor.v1.PutOff
-	(*Order)(nil),                 // 11: candor.v1.Order
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(Channel)(0),                  // 13: candor.v1.Channel
+	(*Admitted)(nil),              // 4: candor.v1.Admitted
+	(*Intent)(nil),                // 5: candor.v1.Intent
+	(*Outcomes)(nil),              // 6: candor.v1.Outcomes
+	(*OutcomeGroup)(nil),          // 7: candor.v1.OutcomeGroup
+	(*Sealed)(nil),                // 8: candor.v1.Sealed
+	(*DeadLettered)(nil),          // 9: candor.v1.DeadLettered
+	(*Replayed)(nil),              // 10: candor.v1.Replayed
+	(*PutOff)(nil),                // 11: candor.v1.PutOff
+	(*Order)(nil),                 // 12: candor.v1.Order
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(Channel)(0),                  // 14: candor.v1.Channel
 }
 var file_candor_v1_journal_proto_depIdxs = []int32{
-	12, // 0: candor.v1.JournalEntry.occurred_at:type_name -> google.protobuf.Timestamp
+	13, // 0: candor.v1.JournalEntry.occurred_at:type_name -> google.protobuf.Timestamp
 	3,  // 1: candor.v1.JournalEntry.opened:type_name -> candor.v1.Opened
-	4,  // 2: candor.v1.JournalEntry.intent:type_name -> candor.v1.Intent
-	5,  // 3: candor.v1.JournalEntry.outcomes:type_name -> candor.v1.Outcomes
-	7,  // 4: candor.v1.JournalEntry.sealed:type_name -> candor.v1.Sealed
-	8,  // 5: candor.v1.JournalEntry.dead_lettered:type_name -> candor.v1.DeadLettered
-	9,  // 6: candor.v1.JournalEntry.replayed:type_name -> candor.v1.Replayed
-	10, // 7: candor.v1.JournalEntry.put_off:type_name -> candor.v1.PutOff
-	12, // 8: candor.v1.Intent.send_before:type_name -> google.protobuf.Timestamp
-	1,  // 9: candor.v1.Outcomes.decider:type_name -> candor.v1.Decider
-	6,  // 10: candor.v1.Outcomes.groups:type_name -> candor.v1.OutcomeGroup
-	0,  // 11: candor.v1.OutcomeGroup.result:type_name -> candor.v1.Result
-	12, // 12: candor.v1.OutcomeGroup.retry_at:type_name -> google.protobuf.Timestamp
-	12, // 13: candor.v1.PutOff.until:type_name -> google.protobuf.Timestamp
-	13, // 14: candor.v1.Order.channel:type_name -> candor.v1.Channel
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 2: candor.v1.JournalEntry.intent:type_name -> candor.v1.Intent
+	6,  // 3: candor.v1.JournalEntry.outcomes:type_name -> candor.v1.Outcomes
+	8,  // 4: candor.v1.JournalEntry.sealed:type_name -> candor.v1.Sealed
+	9,  // 5: candor.v1.JournalEntry.dead_lettered:type_name -> candor.v1.DeadLettered
+	10, // 6: candor.v1.JournalEntry.replayed:type_name -> candor.v1.Replayed
+	11, // 7: candor.v1.JournalEntry.put_off:type_name -> candor.v1.PutOff
+	4,  // 8: candor.v1.JournalEntry.admitted:type_name -> candor.v1.Admitted
+	13, // 9: candor.v1.Intent.send_before:type_name -> google.protobuf.Timestamp
+	1,  // 10: candor.v1.Outcomes.decider:type_name -> candor.v1.Decider
+	7,  // 11: candor.v1.Outcomes.groups:type_name -> candor.v1.OutcomeGroup
+	0,  // 12: candor.v1.OutcomeGroup.result:type_name -> candor.v1.Result
+	13, // 13: candor.v1.OutcomeGroup.retry_at:type_name -> google.protobuf.Timestamp
+	13, // 14: candor.v1.PutOff.until:type_name -> google.protobuf.Timestamp
+	14, // 15: candor.v1.Order.channel:type_name -> candor.v1.Channel
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_journal_proto_init() }
@@ -1106,6 +1216,7 @@ func file_candor_v1_journal_proto_init() {
 		(*JournalEntry_DeadLettered)(nil),
 		(*JournalEntry_Replayed)(nil),
 		(*JournalEntry_PutOff)(nil),
+		(*JournalEntry_Admitted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1113,7 +1224,7 @@ func file_candor_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_journal_proto_rawDesc), len(file_candor_v1_journal_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

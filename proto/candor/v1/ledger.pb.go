@@ -354,10 +354,22 @@ type Status struct {
 	JournalLast uint64                 `protobuf:"varint,7,opt,name=journal_last,json=journalLast,proto3" json:"journal_last,omitempty"`
 	AsOf        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	DeadLetters uint64                 `protobuf:"varint,9,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	// Notices with more than one accepted message; anything but zero is a defect.
-	Duplicates    uint64 `protobuf:"varint,10,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Notices with more than one accepted message that has not failed since; anything but zero is a defect.
+	Duplicates uint64 `protobuf:"varint,10,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
+	// The receipt sequence up to which this is true, and the stream's last one when the answer was made.
+	ReceiptsFoldedTo uint64 `protobuf:"varint,11,opt,name=receipts_folded_to,json=receiptsFoldedTo,proto3" json:"receipts_folded_to,omitempty"`
+	ReceiptsLast     uint64 `protobuf:"varint,12,opt,name=receipts_last,json=receiptsLast,proto3" json:"receipts_last,omitempty"`
+	// Until then receipts may still come that change a complete incident; unset when none can.
+	ProvisionalUntil *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=provisional_until,json=provisionalUntil,proto3" json:"provisional_until,omitempty"`
+	// Pages that should have moved on and did not.
+	Stuck []*StuckPage `protobuf:"bytes,14,rep,name=stuck,proto3" json:"stuck,omitempty"`
+	// Receipts that speak of messages which no journal knows: a journal has lost entries. A sentence each.
+	Damage []string `protobuf:"bytes,15,rep,name=damage,proto3" json:"damage,omitempty"`
+	// Wishes of customers to be called, and the customers who still wait for it.
+	CallRequests     uint64 `protobuf:"varint,16,opt,name=call_requests,json=callRequests,proto3" json:"call_requests,omitempty"`
+	CallRequestsOpen uint64 `protobuf:"varint,17,opt,name=call_requests_open,json=callRequestsOpen,proto3" json:"call_requests_open,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
@@ -460,6 +472,116 @@ func (x *Status) GetDuplicates() uint64 {
 	return 0
 }
 
+func (x *Status) GetReceiptsFoldedTo() uint64 {
+	if x != nil {
+		return x.ReceiptsFoldedTo
+	}
+	return 0
+}
+
+func (x *Status) GetReceiptsLast() uint64 {
+	if x != nil {
+		return x.ReceiptsLast
+	}
+	return 0
+}
+
+func (x *Status) GetProvisionalUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProvisionalUntil
+	}
+	return nil
+}
+
+func (x *Status) GetStuck() []*StuckPage {
+	if x != nil {
+		return x.Stuck
+	}
+	return nil
+}
+
+func (x *Status) GetDamage() []string {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+func (x *Status) GetCallRequests() uint64 {
+	if x != nil {
+		return x.CallRequests
+	}
+	return 0
+}
+
+func (x *Status) GetCallRequestsOpen() uint64 {
+	if x != nil {
+		return x.CallRequestsOpen
+	}
+	return 0
+}
+
+// StuckPage is a page whose notices are open although nothing that is known of holds them up.
+type StuckPage struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Key            *PageKey               `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	OpenNotices    uint64                 `protobuf:"varint,2,opt,name=open_notices,json=openNotices,proto3" json:"open_notices,omitempty"`
+	UnchangedSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=unchanged_since,json=unchangedSince,proto3" json:"unchanged_since,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *StuckPage) Reset() {
+	*x = StuckPage{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StuckPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StuckPage) ProtoMessage() {}
+
+func (x *StuckPage) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StuckPage.ProtoReflect.Descriptor instead.
+func (*StuckPage) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StuckPage) GetKey() *PageKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *StuckPage) GetOpenNotices() uint64 {
+	if x != nil {
+		return x.OpenNotices
+	}
+	return 0
+}
+
+func (x *StuckPage) GetUnchangedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnchangedSince
+	}
+	return nil
+}
+
 // WaveStatus is one wave.
 type WaveStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -471,7 +593,7 @@ type WaveStatus struct {
 
 func (x *WaveStatus) Reset() {
 	*x = WaveStatus{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[5]
+	mi := &file_candor_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +605,7 @@ func (x *WaveStatus) String() string {
 func (*WaveStatus) ProtoMessage() {}
 
 func (x *WaveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[5]
+	mi := &file_candor_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +618,7 @@ func (x *WaveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaveStatus.ProtoReflect.Descriptor instead.
 func (*WaveStatus) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WaveStatus) GetWave() string {
@@ -527,14 +649,22 @@ type ChannelStatus struct {
 	RatePerSec float64 `protobuf:"fixed64,7,opt,name=rate_per_sec,json=ratePerSec,proto3" json:"rate_per_sec,omitempty"`
 	Settled    bool    `protobuf:"varint,8,opt,name=settled,proto3" json:"settled,omitempty"`
 	// Notices accepted in each of the last minutes, oldest first.
-	Throughput    []*MinuteCount `protobuf:"bytes,9,rep,name=throughput,proto3" json:"throughput,omitempty"`
+	Throughput []*MinuteCount `protobuf:"bytes,9,rep,name=throughput,proto3" json:"throughput,omitempty"`
+	// Notices that a provider has had to do with: accepted at some time, or failed.
+	Tried uint64 `protobuf:"varint,10,opt,name=tried,proto3" json:"tried,omitempty"`
+	// Notices that failed without ever having been accepted.
+	Rejected uint64 `protobuf:"varint,11,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Notices that were accepted and then definitely not delivered, whatever became of them since.
+	Bounced uint64 `protobuf:"varint,12,opt,name=bounced,proto3" json:"bounced,omitempty"`
+	// Customers who asked on this channel for no more messages.
+	OptedOut      uint64 `protobuf:"varint,13,opt,name=opted_out,json=optedOut,proto3" json:"opted_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChannelStatus) Reset() {
 	*x = ChannelStatus{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[6]
+	mi := &file_candor_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +676,7 @@ func (x *ChannelStatus) String() string {
 func (*ChannelStatus) ProtoMessage() {}
 
 func (x *ChannelStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[6]
+	mi := &file_candor_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +689,7 @@ func (x *ChannelStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelStatus.ProtoReflect.Descriptor instead.
 func (*ChannelStatus) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ChannelStatus) GetChannel() Channel {
@@ -625,6 +755,34 @@ func (x *ChannelStatus) GetThroughput() []*MinuteCount {
 	return nil
 }
 
+func (x *ChannelStatus) GetTried() uint64 {
+	if x != nil {
+		return x.Tried
+	}
+	return 0
+}
+
+func (x *ChannelStatus) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *ChannelStatus) GetBounced() uint64 {
+	if x != nil {
+		return x.Bounced
+	}
+	return 0
+}
+
+func (x *ChannelStatus) GetOptedOut() uint64 {
+	if x != nil {
+		return x.OptedOut
+	}
+	return 0
+}
+
 // ReasonCount counts notices by state and reason.
 type ReasonCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -637,7 +795,7 @@ type ReasonCount struct {
 
 func (x *ReasonCount) Reset() {
 	*x = ReasonCount{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[7]
+	mi := &file_candor_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +807,7 @@ func (x *ReasonCount) String() string {
 func (*ReasonCount) ProtoMessage() {}
 
 func (x *ReasonCount) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[7]
+	mi := &file_candor_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +820,7 @@ func (x *ReasonCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReasonCount.ProtoReflect.Descriptor instead.
 func (*ReasonCount) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReasonCount) GetState() NoticeState {
@@ -697,7 +855,7 @@ type MinuteCount struct {
 
 func (x *MinuteCount) Reset() {
 	*x = MinuteCount{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[8]
+	mi := &file_candor_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +867,7 @@ func (x *MinuteCount) String() string {
 func (*MinuteCount) ProtoMessage() {}
 
 func (x *MinuteCount) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[8]
+	mi := &file_candor_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +880,7 @@ func (x *MinuteCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MinuteCount.ProtoReflect.Descriptor instead.
 func (*MinuteCount) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MinuteCount) GetMinute() *timestamppb.Timestamp {
@@ -754,7 +912,7 @@ type PeopleStatus struct {
 
 func (x *PeopleStatus) Reset() {
 	*x = PeopleStatus{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[9]
+	mi := &file_candor_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +924,7 @@ func (x *PeopleStatus) String() string {
 func (*PeopleStatus) ProtoMessage() {}
 
 func (x *PeopleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[9]
+	mi := &file_candor_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +937,7 @@ func (x *PeopleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeopleStatus.ProtoReflect.Descriptor instead.
 func (*PeopleStatus) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PeopleStatus) GetOnFile() uint64 {
@@ -831,7 +989,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[10]
+	mi := &file_candor_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1001,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[10]
+	mi := &file_candor_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1014,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeadLetter) GetIncident() string {
@@ -905,7 +1063,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[11]
+	mi := &file_candor_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1075,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[11]
+	mi := &file_candor_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1088,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SealRequest) GetIncident() string {
@@ -958,7 +1116,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[12]
+	mi := &file_candor_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1128,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[12]
+	mi := &file_candor_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1141,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SealResponse) GetJournals() uint32 {
@@ -1020,7 +1178,7 @@ type SettleRequest struct {
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[13]
+	mi := &file_candor_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1190,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[13]
+	mi := &file_candor_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1203,7 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SettleRequest) GetIncident() string {
@@ -1085,7 +1243,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[14]
+	mi := &file_candor_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1255,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[14]
+	mi := &file_candor_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1268,7 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SettleResponse) GetSettled() uint64 {
@@ -1132,7 +1290,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[15]
+	mi := &file_candor_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1302,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[15]
+	mi := &file_candor_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1315,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplayRequest) GetIncident() string {
@@ -1190,7 +1348,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_candor_v1_ledger_proto_msgTypes[16]
+	mi := &file_candor_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1360,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_ledger_proto_msgTypes[16]
+	mi := &file_candor_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1373,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayResponse) GetReplayed() uint64 {
@@ -1225,11 +1383,1066 @@ func (x *ReplayResponse) GetReplayed() uint64 {
 	return 0
 }
 
+// MoveOnRequest asks whom a step of the ladder takes over now.
+type MoveOnRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Wave     string                 `protobuf:"bytes,2,opt,name=wave,proto3" json:"wave,omitempty"`
+	// The step's channel, and those of the steps before it.
+	Step    Channel   `protobuf:"varint,3,opt,name=step,proto3,enum=candor.v1.Channel" json:"step,omitempty"`
+	Earlier []Channel `protobuf:"varint,4,rep,packed,name=earlier,proto3,enum=candor.v1.Channel" json:"earlier,omitempty"`
+	// A customer moves on unless one of the earlier notices is delivered, or with this at least accepted.
+	UnlessAccepted bool `protobuf:"varint,5,opt,name=unless_accepted,json=unlessAccepted,proto3" json:"unless_accepted,omitempty"`
+	// Pages whose earlier notices all began before this moment: everybody moves on who was not reached. On other pages only
+	// those move on for whom no earlier channel can do anything any more.
+	BegunBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=begun_before,json=begunBefore,proto3" json:"begun_before,omitempty"`
+	// Both streams must be folded at least up to here.
+	JournalSeq    uint64 `protobuf:"varint,7,opt,name=journal_seq,json=journalSeq,proto3" json:"journal_seq,omitempty"`
+	ReceiptsSeq   uint64 `protobuf:"varint,8,opt,name=receipts_seq,json=receiptsSeq,proto3" json:"receipts_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveOnRequest) Reset() {
+	*x = MoveOnRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveOnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveOnRequest) ProtoMessage() {}
+
+func (x *MoveOnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveOnRequest.ProtoReflect.Descriptor instead.
+func (*MoveOnRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MoveOnRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *MoveOnRequest) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *MoveOnRequest) GetStep() Channel {
+	if x != nil {
+		return x.Step
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *MoveOnRequest) GetEarlier() []Channel {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
+func (x *MoveOnRequest) GetUnlessAccepted() bool {
+	if x != nil {
+		return x.UnlessAccepted
+	}
+	return false
+}
+
+func (x *MoveOnRequest) GetBegunBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BegunBefore
+	}
+	return nil
+}
+
+func (x *MoveOnRequest) GetJournalSeq() uint64 {
+	if x != nil {
+		return x.JournalSeq
+	}
+	return 0
+}
+
+func (x *MoveOnRequest) GetReceiptsSeq() uint64 {
+	if x != nil {
+		return x.ReceiptsSeq
+	}
+	return 0
+}
+
+// MoveOnResponse names the slots that are not in the step's journal yet.
+type MoveOnResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pages         []*PageSlots           `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveOnResponse) Reset() {
+	*x = MoveOnResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveOnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveOnResponse) ProtoMessage() {}
+
+func (x *MoveOnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveOnResponse.ProtoReflect.Descriptor instead.
+func (*MoveOnResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MoveOnResponse) GetPages() []*PageSlots {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+// UnreachedRequest asks for customers who were not told.
+type UnreachedRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// As in PeopleStatus.unreached_reasons, or only the part before the colon; empty for all.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreachedRequest) Reset() {
+	*x = UnreachedRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreachedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreachedRequest) ProtoMessage() {}
+
+func (x *UnreachedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreachedRequest.ProtoReflect.Descriptor instead.
+func (*UnreachedRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *UnreachedRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *UnreachedRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// UnreachedResponse groups them by what became of their notices.
+type UnreachedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*UnreachedGroup      `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreachedResponse) Reset() {
+	*x = UnreachedResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreachedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreachedResponse) ProtoMessage() {}
+
+func (x *UnreachedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreachedResponse.ProtoReflect.Descriptor instead.
+func (*UnreachedResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *UnreachedResponse) GetGroups() []*UnreachedGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// UnreachedGroup is customers who share a story.
+type UnreachedGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in PeopleStatus.unreached_reasons.
+	Reason        string         `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Notices       []*ChannelWord `protobuf:"bytes,2,rep,name=notices,proto3" json:"notices,omitempty"`
+	People        []*PageSlots   `protobuf:"bytes,3,rep,name=people,proto3" json:"people,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreachedGroup) Reset() {
+	*x = UnreachedGroup{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreachedGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreachedGroup) ProtoMessage() {}
+
+func (x *UnreachedGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreachedGroup.ProtoReflect.Descriptor instead.
+func (*UnreachedGroup) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UnreachedGroup) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UnreachedGroup) GetNotices() []*ChannelWord {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+func (x *UnreachedGroup) GetPeople() []*PageSlots {
+	if x != nil {
+		return x.People
+	}
+	return nil
+}
+
+// ChannelWord is where one notice of a customer stands.
+type ChannelWord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Channel       Channel                `protobuf:"varint,2,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	State         NoticeState            `protobuf:"varint,3,opt,name=state,proto3,enum=candor.v1.NoticeState" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelWord) Reset() {
+	*x = ChannelWord{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelWord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelWord) ProtoMessage() {}
+
+func (x *ChannelWord) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelWord.ProtoReflect.Descriptor instead.
+func (*ChannelWord) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ChannelWord) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *ChannelWord) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *ChannelWord) GetState() NoticeState {
+	if x != nil {
+		return x.State
+	}
+	return NoticeState_NOTICE_STATE_UNSPECIFIED
+}
+
+func (x *ChannelWord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// PlaceRequest asks which customer has a phone, an e-mail address, a code or a customer_ref. It is the frontdoor's, which
+// seals what it asks for.
+type PlaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sealed with the installation's request key; it travels and lies nowhere in the clear.
+	Sealed        []byte `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceRequest) Reset() {
+	*x = PlaceRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceRequest) ProtoMessage() {}
+
+func (x *PlaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceRequest.ProtoReflect.Descriptor instead.
+func (*PlaceRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PlaceRequest) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// PlaceResponse names customers by their place.
+type PlaceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Places        []*CustomerPlace       `protobuf:"bytes,1,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceResponse) Reset() {
+	*x = PlaceResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceResponse) ProtoMessage() {}
+
+func (x *PlaceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceResponse.ProtoReflect.Descriptor instead.
+func (*PlaceResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PlaceResponse) GetPlaces() []*CustomerPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// CustomerPlace is a customer's address inside Candor.
+type CustomerPlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Page          uint32                 `protobuf:"varint,2,opt,name=page,proto3" json:"page,omitempty"`
+	Slot          uint32                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CustomerPlace) Reset() {
+	*x = CustomerPlace{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CustomerPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CustomerPlace) ProtoMessage() {}
+
+func (x *CustomerPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CustomerPlace.ProtoReflect.Descriptor instead.
+func (*CustomerPlace) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CustomerPlace) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *CustomerPlace) GetPage() uint32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
+}
+
+func (x *CustomerPlace) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+// CallRequest says that a customer asked to be called; it lies on call.request.<incident>.
+type CallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same for the same asking, however often it is told: of the provider's message id, hashed.
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Customer *CustomerPlace         `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
+	AskedAt  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	// sms, person or page
+	AskedBy string `protobuf:"bytes,4,opt,name=asked_by,json=askedBy,proto3" json:"asked_by,omitempty"`
+	// BCP 47, as far as the asking tells.
+	Language      string `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CallRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CallRequest) GetCustomer() *CustomerPlace {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *CallRequest) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *CallRequest) GetAskedBy() string {
+	if x != nil {
+		return x.AskedBy
+	}
+	return ""
+}
+
+func (x *CallRequest) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+// CanaryRequest asks how the notices fare that are in the journals of a wave so far.
+type CanaryRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Wave     string                 `protobuf:"bytes,2,opt,name=wave,proto3" json:"wave,omitempty"`
+	// Both streams must be folded at least up to here.
+	JournalSeq    uint64 `protobuf:"varint,3,opt,name=journal_seq,json=journalSeq,proto3" json:"journal_seq,omitempty"`
+	ReceiptsSeq   uint64 `protobuf:"varint,4,opt,name=receipts_seq,json=receiptsSeq,proto3" json:"receipts_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CanaryRequest) Reset() {
+	*x = CanaryRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryRequest) ProtoMessage() {}
+
+func (x *CanaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryRequest.ProtoReflect.Descriptor instead.
+func (*CanaryRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CanaryRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *CanaryRequest) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *CanaryRequest) GetJournalSeq() uint64 {
+	if x != nil {
+		return x.JournalSeq
+	}
+	return 0
+}
+
+func (x *CanaryRequest) GetReceiptsSeq() uint64 {
+	if x != nil {
+		return x.ReceiptsSeq
+	}
+	return 0
+}
+
+// CanaryResponse has the wave's channels that have a journal.
+type CanaryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channels      []*CanaryChannel       `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CanaryResponse) Reset() {
+	*x = CanaryResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryResponse) ProtoMessage() {}
+
+func (x *CanaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryResponse.ProtoReflect.Descriptor instead.
+func (*CanaryResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CanaryResponse) GetChannels() []*CanaryChannel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+// CanaryChannel is the part of one channel.
+type CanaryChannel struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	// In the journals, without suppressed ones.
+	Notices uint64 `protobuf:"varint,2,opt,name=notices,proto3" json:"notices,omitempty"`
+	// Not settled.
+	Open uint64 `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
+	// Accepted, and no final word yet.
+	Waiting   uint64 `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Delivered uint64 `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// As in ChannelStatus.
+	Rejected       uint64                 `protobuf:"varint,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	Bounced        uint64                 `protobuf:"varint,7,opt,name=bounced,proto3" json:"bounced,omitempty"`
+	Reasons        []*ReasonCount         `protobuf:"bytes,8,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	LastAcceptedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_accepted_at,json=lastAcceptedAt,proto3" json:"last_accepted_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CanaryChannel) Reset() {
+	*x = CanaryChannel{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryChannel) ProtoMessage() {}
+
+func (x *CanaryChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryChannel.ProtoReflect.Descriptor instead.
+func (*CanaryChannel) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CanaryChannel) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *CanaryChannel) GetNotices() uint64 {
+	if x != nil {
+		return x.Notices
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetOpen() uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetBounced() uint64 {
+	if x != nil {
+		return x.Bounced
+	}
+	return 0
+}
+
+func (x *CanaryChannel) GetReasons() []*ReasonCount {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *CanaryChannel) GetLastAcceptedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAcceptedAt
+	}
+	return nil
+}
+
+// SweepRequest asks which pages of an incident should go on, and what is wrong with it.
+type SweepRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Both streams must be folded at least up to here.
+	JournalSeq  uint64 `protobuf:"varint,2,opt,name=journal_seq,json=journalSeq,proto3" json:"journal_seq,omitempty"`
+	ReceiptsSeq uint64 `protobuf:"varint,3,opt,name=receipts_seq,json=receiptsSeq,proto3" json:"receipts_seq,omitempty"`
+	// A page whose first text message was accepted before this and has no final word yet wants a poll; unset: none does.
+	PolledBefore *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=polled_before,json=polledBefore,proto3" json:"polled_before,omitempty"`
+	// Accepted before this is past the horizon: no poll.
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepRequest) Reset() {
+	*x = SweepRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepRequest) ProtoMessage() {}
+
+func (x *SweepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
+func (*SweepRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SweepRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *SweepRequest) GetJournalSeq() uint64 {
+	if x != nil {
+		return x.JournalSeq
+	}
+	return 0
+}
+
+func (x *SweepRequest) GetReceiptsSeq() uint64 {
+	if x != nil {
+		return x.ReceiptsSeq
+	}
+	return 0
+}
+
+func (x *SweepRequest) GetPolledBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PolledBefore
+	}
+	return nil
+}
+
+func (x *SweepRequest) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+// SweepResponse is compared with the orders that are there.
+type SweepResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pages []*SweepPage           `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
+	Stuck []*StuckPage           `protobuf:"bytes,2,rep,name=stuck,proto3" json:"stuck,omitempty"`
+	// As in Status.
+	Damage        []string `protobuf:"bytes,3,rep,name=damage,proto3" json:"damage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepResponse) Reset() {
+	*x = SweepResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepResponse) ProtoMessage() {}
+
+func (x *SweepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
+func (*SweepResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SweepResponse) GetPages() []*SweepPage {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+func (x *SweepResponse) GetStuck() []*StuckPage {
+	if x != nil {
+		return x.Stuck
+	}
+	return nil
+}
+
+func (x *SweepResponse) GetDamage() []string {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+// SweepPage is a page that wants an order.
+type SweepPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *PageKey               `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Notices that are not settled and wait for no person.
+	Open           uint32                 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	UnchangedSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=unchanged_since,json=unchangedSince,proto3" json:"unchanged_since,omitempty"`
+	// Text messages were accepted long ago and have no final word.
+	Poll          bool `protobuf:"varint,4,opt,name=poll,proto3" json:"poll,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepPage) Reset() {
+	*x = SweepPage{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepPage) ProtoMessage() {}
+
+func (x *SweepPage) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepPage.ProtoReflect.Descriptor instead.
+func (*SweepPage) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SweepPage) GetKey() *PageKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SweepPage) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *SweepPage) GetUnchangedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnchangedSince
+	}
+	return nil
+}
+
+func (x *SweepPage) GetPoll() bool {
+	if x != nil {
+		return x.Poll
+	}
+	return false
+}
+
 var File_candor_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x16candor/v1/ledger.proto\x12\tcandor.v1\x1a\x16candor/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
+	"\x16candor/v1/ledger.proto\x12\tcandor.v1\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\aPageKey\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12,\n" +
 	"\achannel\x18\x02 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x12\n" +
@@ -1247,7 +2460,7 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\x04code\x18\x05 \x01(\tR\x04code\"K\n" +
 	"\vPageNotices\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.candor.v1.PageKeyR\x03key\x12\x16\n" +
-	"\x06states\x18\x02 \x01(\fR\x06states\"\xe6\x02\n" +
+	"\x06states\x18\x02 \x01(\fR\x06states\"\x99\x05\n" +
 	"\x06Status\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x12+\n" +
 	"\x05waves\x18\x02 \x03(\v2\x15.candor.v1.WaveStatusR\x05waves\x12/\n" +
@@ -1261,11 +2474,22 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"duplicates\x18\n" +
 	" \x01(\x04R\n" +
-	"duplicates\"V\n" +
+	"duplicates\x12,\n" +
+	"\x12receipts_folded_to\x18\v \x01(\x04R\x10receiptsFoldedTo\x12#\n" +
+	"\rreceipts_last\x18\f \x01(\x04R\freceiptsLast\x12G\n" +
+	"\x11provisional_until\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10provisionalUntil\x12*\n" +
+	"\x05stuck\x18\x0e \x03(\v2\x14.candor.v1.StuckPageR\x05stuck\x12\x16\n" +
+	"\x06damage\x18\x0f \x03(\tR\x06damage\x12#\n" +
+	"\rcall_requests\x18\x10 \x01(\x04R\fcallRequests\x12,\n" +
+	"\x12call_requests_open\x18\x11 \x01(\x04R\x10callRequestsOpen\"\x99\x01\n" +
+	"\tStuckPage\x12$\n" +
+	"\x03key\x18\x01 \x01(\v2\x12.candor.v1.PageKeyR\x03key\x12!\n" +
+	"\fopen_notices\x18\x02 \x01(\x04R\vopenNotices\x12C\n" +
+	"\x0funchanged_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0eunchangedSince\"V\n" +
 	"\n" +
 	"WaveStatus\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x124\n" +
-	"\bchannels\x18\x02 \x03(\v2\x18.candor.v1.ChannelStatusR\bchannels\"\x8f\x04\n" +
+	"\bchannels\x18\x02 \x03(\v2\x18.candor.v1.ChannelStatusR\bchannels\"\xf8\x04\n" +
 	"\rChannelStatus\x12,\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12#\n" +
 	"\rplanned_total\x18\x02 \x01(\x04R\fplannedTotal\x12<\n" +
@@ -1278,7 +2502,12 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\asettled\x18\b \x01(\bR\asettled\x126\n" +
 	"\n" +
 	"throughput\x18\t \x03(\v2\x16.candor.v1.MinuteCountR\n" +
-	"throughput\x1a9\n" +
+	"throughput\x12\x14\n" +
+	"\x05tried\x18\n" +
+	" \x01(\x04R\x05tried\x12\x1a\n" +
+	"\brejected\x18\v \x01(\x04R\brejected\x12\x18\n" +
+	"\abounced\x18\f \x01(\x04R\abounced\x12\x1b\n" +
+	"\topted_out\x18\r \x01(\x04R\boptedOut\x1a9\n" +
 	"\vStatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"i\n" +
@@ -1327,7 +2556,82 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\x05pages\x18\x02 \x03(\v2\x12.candor.v1.PageKeyR\x05pages\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\",\n" +
 	"\x0eReplayResponse\x12\x1a\n" +
-	"\breplayed\x18\x01 \x01(\x04R\breplayed*l\n" +
+	"\breplayed\x18\x01 \x01(\x04R\breplayed\"\xc1\x02\n" +
+	"\rMoveOnRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
+	"\x04wave\x18\x02 \x01(\tR\x04wave\x12&\n" +
+	"\x04step\x18\x03 \x01(\x0e2\x12.candor.v1.ChannelR\x04step\x12,\n" +
+	"\aearlier\x18\x04 \x03(\x0e2\x12.candor.v1.ChannelR\aearlier\x12'\n" +
+	"\x0funless_accepted\x18\x05 \x01(\bR\x0eunlessAccepted\x12=\n" +
+	"\fbegun_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vbegunBefore\x12\x1f\n" +
+	"\vjournal_seq\x18\a \x01(\x04R\n" +
+	"journalSeq\x12!\n" +
+	"\freceipts_seq\x18\b \x01(\x04R\vreceiptsSeq\"<\n" +
+	"\x0eMoveOnResponse\x12*\n" +
+	"\x05pages\x18\x01 \x03(\v2\x14.candor.v1.PageSlotsR\x05pages\"F\n" +
+	"\x10UnreachedRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"F\n" +
+	"\x11UnreachedResponse\x121\n" +
+	"\x06groups\x18\x01 \x03(\v2\x19.candor.v1.UnreachedGroupR\x06groups\"\x88\x01\n" +
+	"\x0eUnreachedGroup\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
+	"\anotices\x18\x02 \x03(\v2\x16.candor.v1.ChannelWordR\anotices\x12,\n" +
+	"\x06people\x18\x03 \x03(\v2\x14.candor.v1.PageSlotsR\x06people\"\x95\x01\n" +
+	"\vChannelWord\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12,\n" +
+	"\achannel\x18\x02 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12,\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x16.candor.v1.NoticeStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"&\n" +
+	"\fPlaceRequest\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed\"A\n" +
+	"\rPlaceResponse\x120\n" +
+	"\x06places\x18\x01 \x03(\v2\x18.candor.v1.CustomerPlaceR\x06places\"S\n" +
+	"\rCustomerPlace\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
+	"\x04page\x18\x02 \x01(\rR\x04page\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\"\xc1\x01\n" +
+	"\vCallRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
+	"\bcustomer\x18\x02 \x01(\v2\x18.candor.v1.CustomerPlaceR\bcustomer\x125\n" +
+	"\basked_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x12\x19\n" +
+	"\basked_by\x18\x04 \x01(\tR\aaskedBy\x12\x1a\n" +
+	"\blanguage\x18\x05 \x01(\tR\blanguage\"\x83\x01\n" +
+	"\rCanaryRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
+	"\x04wave\x18\x02 \x01(\tR\x04wave\x12\x1f\n" +
+	"\vjournal_seq\x18\x03 \x01(\x04R\n" +
+	"journalSeq\x12!\n" +
+	"\freceipts_seq\x18\x04 \x01(\x04R\vreceiptsSeq\"F\n" +
+	"\x0eCanaryResponse\x124\n" +
+	"\bchannels\x18\x01 \x03(\v2\x18.candor.v1.CanaryChannelR\bchannels\"\xd1\x02\n" +
+	"\rCanaryChannel\x12,\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x18\n" +
+	"\anotices\x18\x02 \x01(\x04R\anotices\x12\x12\n" +
+	"\x04open\x18\x03 \x01(\x04R\x04open\x12\x18\n" +
+	"\awaiting\x18\x04 \x01(\x04R\awaiting\x12\x1c\n" +
+	"\tdelivered\x18\x05 \x01(\x04R\tdelivered\x12\x1a\n" +
+	"\brejected\x18\x06 \x01(\x04R\brejected\x12\x18\n" +
+	"\abounced\x18\a \x01(\x04R\abounced\x120\n" +
+	"\areasons\x18\b \x03(\v2\x16.candor.v1.ReasonCountR\areasons\x12D\n" +
+	"\x10last_accepted_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAcceptedAt\"\xea\x01\n" +
+	"\fSweepRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x1f\n" +
+	"\vjournal_seq\x18\x02 \x01(\x04R\n" +
+	"journalSeq\x12!\n" +
+	"\freceipts_seq\x18\x03 \x01(\x04R\vreceiptsSeq\x12?\n" +
+	"\rpolled_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fpolledBefore\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\"\x7f\n" +
+	"\rSweepResponse\x12*\n" +
+	"\x05pages\x18\x01 \x03(\v2\x14.candor.v1.SweepPageR\x05pages\x12*\n" +
+	"\x05stuck\x18\x02 \x03(\v2\x14.candor.v1.StuckPageR\x05stuck\x12\x16\n" +
+	"\x06damage\x18\x03 \x03(\tR\x06damage\"\x9e\x01\n" +
+	"\tSweepPage\x12$\n" +
+	"\x03key\x18\x01 \x01(\v2\x12.candor.v1.PageKeyR\x03key\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\rR\x04open\x12C\n" +
+	"\x0funchanged_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0eunchangedSince\x12\x12\n" +
+	"\x04poll\x18\x04 \x01(\bR\x04poll*l\n" +
 	"\n" +
 	"Settlement\x12\x1a\n" +
 	"\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -1348,7 +2652,7 @@ func file_candor_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_candor_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_candor_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_candor_v1_ledger_proto_goTypes = []any{
 	(Settlement)(0),               // 0: candor.v1.Settlement
 	(*PageKey)(nil),               // 1: candor.v1.PageKey
@@ -1356,53 +2660,97 @@ var file_candor_v1_ledger_proto_goTypes = []any{
 	(*Notice)(nil),                // 3: candor.v1.Notice
 	(*PageNotices)(nil),           // 4: candor.v1.PageNotices
 	(*Status)(nil),                // 5: candor.v1.Status
-	(*WaveStatus)(nil),            // 6: candor.v1.WaveStatus
-	(*ChannelStatus)(nil),         // 7: candor.v1.ChannelStatus
-	(*ReasonCount)(nil),           // 8: candor.v1.ReasonCount
-	(*MinuteCount)(nil),           // 9: candor.v1.MinuteCount
-	(*PeopleStatus)(nil),          // 10: candor.v1.PeopleStatus
-	(*DeadLetter)(nil),            // 11: candor.v1.DeadLetter
-	(*SealRequest)(nil),           // 12: candor.v1.SealRequest
-	(*SealResponse)(nil),          // 13: candor.v1.SealResponse
-	(*SettleRequest)(nil),         // 14: candor.v1.SettleRequest
-	(*SettleResponse)(nil),        // 15: candor.v1.SettleResponse
-	(*ReplayRequest)(nil),         // 16: candor.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 17: candor.v1.ReplayResponse
-	nil,                           // 18: candor.v1.ChannelStatus.StatesEntry
-	nil,                           // 19: candor.v1.PeopleStatus.UnreachedReasonsEntry
-	(Channel)(0),                  // 20: candor.v1.Channel
-	(NoticeState)(0),              // 21: candor.v1.NoticeState
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*StuckPage)(nil),             // 6: candor.v1.StuckPage
+	(*WaveStatus)(nil),            // 7: candor.v1.WaveStatus
+	(*ChannelStatus)(nil),         // 8: candor.v1.ChannelStatus
+	(*ReasonCount)(nil),           // 9: candor.v1.ReasonCount
+	(*MinuteCount)(nil),           // 10: candor.v1.MinuteCount
+	(*PeopleStatus)(nil),          // 11: candor.v1.PeopleStatus
+	(*DeadLetter)(nil),            // 12: candor.v1.DeadLetter
+	(*SealRequest)(nil),           // 13: candor.v1.SealRequest
+	(*SealResponse)(nil),          // 14: candor.v1.SealResponse
+	(*SettleRequest)(nil),         // 15: candor.v1.SettleRequest
+	(*SettleResponse)(nil),        // 16: candor.v1.SettleResponse
+	(*ReplayRequest)(nil),         // 17: candor.v1.ReplayRequest
+	(*ReplayResponse)(nil),        // 18: candor.v1.ReplayResponse
+	(*MoveOnRequest)(nil),         // 19: candor.v1.MoveOnRequest
+	(*MoveOnResponse)(nil),        // 20: candor.v1.MoveOnResponse
+	(*UnreachedRequest)(nil),      // 21: candor.v1.UnreachedRequest
+	(*UnreachedResponse)(nil),     // 22: candor.v1.UnreachedResponse
+	(*UnreachedGroup)(nil),        // 23: candor.v1.UnreachedGroup
+	(*ChannelWord)(nil),           // 24: candor.v1.ChannelWord
+	(*PlaceRequest)(nil),          // 25: candor.v1.PlaceRequest
+	(*PlaceResponse)(nil),         // 26: candor.v1.PlaceResponse
+	(*CustomerPlace)(nil),         // 27: candor.v1.CustomerPlace
+	(*CallRequest)(nil),           // 28: candor.v1.CallRequest
+	(*CanaryRequest)(nil),         // 29: candor.v1.CanaryRequest
+	(*CanaryResponse)(nil),        // 30: candor.v1.CanaryResponse
+	(*CanaryChannel)(nil),         // 31: candor.v1.CanaryChannel
+	(*SweepRequest)(nil),          // 32: candor.v1.SweepRequest
+	(*SweepResponse)(nil),         // 33: candor.v1.SweepResponse
+	(*SweepPage)(nil),             // 34: candor.v1.SweepPage
+	nil,                           // 35: candor.v1.ChannelStatus.StatesEntry
+	nil,                           // 36: candor.v1.PeopleStatus.UnreachedReasonsEntry
+	(Channel)(0),                  // 37: candor.v1.Channel
+	(NoticeState)(0),              // 38: candor.v1.NoticeState
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*PageSlots)(nil),             // 40: candor.v1.PageSlots
 }
 var file_candor_v1_ledger_proto_depIdxs = []int32{
-	20, // 0: candor.v1.PageKey.channel:type_name -> candor.v1.Channel
-	20, // 1: candor.v1.NoticeKey.channel:type_name -> candor.v1.Channel
+	37, // 0: candor.v1.PageKey.channel:type_name -> candor.v1.Channel
+	37, // 1: candor.v1.NoticeKey.channel:type_name -> candor.v1.Channel
 	2,  // 2: candor.v1.Notice.key:type_name -> candor.v1.NoticeKey
-	21, // 3: candor.v1.Notice.state:type_name -> candor.v1.NoticeState
+	38, // 3: candor.v1.Notice.state:type_name -> candor.v1.NoticeState
 	1,  // 4: candor.v1.PageNotices.key:type_name -> candor.v1.PageKey
-	6,  // 5: candor.v1.Status.waves:type_name -> candor.v1.WaveStatus
-	10, // 6: candor.v1.Status.people:type_name -> candor.v1.PeopleStatus
-	22, // 7: candor.v1.Status.as_of:type_name -> google.protobuf.Timestamp
-	7,  // 8: candor.v1.WaveStatus.channels:type_name -> candor.v1.ChannelStatus
-	20, // 9: candor.v1.ChannelStatus.channel:type_name -> candor.v1.Channel
-	18, // 10: candor.v1.ChannelStatus.states:type_name -> candor.v1.ChannelStatus.StatesEntry
-	8,  // 11: candor.v1.ChannelStatus.reasons:type_name -> candor.v1.ReasonCount
-	22, // 12: candor.v1.ChannelStatus.first_accepted_at:type_name -> google.protobuf.Timestamp
-	22, // 13: candor.v1.ChannelStatus.last_accepted_at:type_name -> google.protobuf.Timestamp
-	9,  // 14: candor.v1.ChannelStatus.throughput:type_name -> candor.v1.MinuteCount
-	21, // 15: candor.v1.ReasonCount.state:type_name -> candor.v1.NoticeState
-	22, // 16: candor.v1.MinuteCount.minute:type_name -> google.protobuf.Timestamp
-	19, // 17: candor.v1.PeopleStatus.unreached_reasons:type_name -> candor.v1.PeopleStatus.UnreachedReasonsEntry
-	1,  // 18: candor.v1.DeadLetter.key:type_name -> candor.v1.PageKey
-	22, // 19: candor.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	0,  // 20: candor.v1.SettleRequest.settlement:type_name -> candor.v1.Settlement
-	2,  // 21: candor.v1.SettleRequest.notices:type_name -> candor.v1.NoticeKey
-	1,  // 22: candor.v1.ReplayRequest.pages:type_name -> candor.v1.PageKey
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 5: candor.v1.Status.waves:type_name -> candor.v1.WaveStatus
+	11, // 6: candor.v1.Status.people:type_name -> candor.v1.PeopleStatus
+	39, // 7: candor.v1.Status.as_of:type_name -> google.protobuf.Timestamp
+	39, // 8: candor.v1.Status.provisional_until:type_name -> google.protobuf.Timestamp
+	6,  // 9: candor.v1.Status.stuck:type_name -> candor.v1.StuckPage
+	1,  // 10: candor.v1.StuckPage.key:type_name -> candor.v1.PageKey
+	39, // 11: candor.v1.StuckPage.unchanged_since:type_name -> google.protobuf.Timestamp
+	8,  // 12: candor.v1.WaveStatus.channels:type_name -> candor.v1.ChannelStatus
+	37, // 13: candor.v1.ChannelStatus.channel:type_name -> candor.v1.Channel
+	35, // 14: candor.v1.ChannelStatus.states:type_name -> candor.v1.ChannelStatus.StatesEntry
+	9,  // 15: candor.v1.ChannelStatus.reasons:type_name -> candor.v1.ReasonCount
+	39, // 16: candor.v1.ChannelStatus.first_accepted_at:type_name -> google.protobuf.Timestamp
+	39, // 17: candor.v1.ChannelStatus.last_accepted_at:type_name -> google.protobuf.Timestamp
+	10, // 18: candor.v1.ChannelStatus.throughput:type_name -> candor.v1.MinuteCount
+	38, // 19: candor.v1.ReasonCount.state:type_name -> candor.v1.NoticeState
+	39, // 20: candor.v1.MinuteCount.minute:type_name -> google.protobuf.Timestamp
+	36, // 21: candor.v1.PeopleStatus.unreached_reasons:type_name -> candor.v1.PeopleStatus.UnreachedReasonsEntry
+	1,  // 22: candor.v1.DeadLetter.key:type_name -> candor.v1.PageKey
+	39, // 23: candor.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	0,  // 24: candor.v1.SettleRequest.settlement:type_name -> candor.v1.Settlement
+	2,  // 25: candor.v1.SettleRequest.notices:type_name -> candor.v1.NoticeKey
+	1,  // 26: candor.v1.ReplayRequest.pages:type_name -> candor.v1.PageKey
+	37, // 27: candor.v1.MoveOnRequest.step:type_name -> candor.v1.Channel
+	37, // 28: candor.v1.MoveOnRequest.earlier:type_name -> candor.v1.Channel
+	39, // 29: candor.v1.MoveOnRequest.begun_before:type_name -> google.protobuf.Timestamp
+	40, // 30: candor.v1.MoveOnResponse.pages:type_name -> candor.v1.PageSlots
+	23, // 31: candor.v1.UnreachedResponse.groups:type_name -> candor.v1.UnreachedGroup
+	24, // 32: candor.v1.UnreachedGroup.notices:type_name -> candor.v1.ChannelWord
+	40, // 33: candor.v1.UnreachedGroup.people:type_name -> candor.v1.PageSlots
+	37, // 34: candor.v1.ChannelWord.channel:type_name -> candor.v1.Channel
+	38, // 35: candor.v1.ChannelWord.state:type_name -> candor.v1.NoticeState
+	27, // 36: candor.v1.PlaceResponse.places:type_name -> candor.v1.CustomerPlace
+	27, // 37: candor.v1.CallRequest.customer:type_name -> candor.v1.CustomerPlace
+	39, // 38: candor.v1.CallRequest.asked_at:type_name -> google.protobuf.Timestamp
+	31, // 39: candor.v1.CanaryResponse.channels:type_name -> candor.v1.CanaryChannel
+	37, // 40: candor.v1.CanaryChannel.channel:type_name -> candor.v1.Channel
+	9,  // 41: candor.v1.CanaryChannel.reasons:type_name -> candor.v1.ReasonCount
+	39, // 42: candor.v1.CanaryChannel.last_accepted_at:type_name -> google.protobuf.Timestamp
+	39, // 43: candor.v1.SweepRequest.polled_before:type_name -> google.protobuf.Timestamp
+	39, // 44: candor.v1.SweepRequest.not_before:type_name -> google.protobuf.Timestamp
+	34, // 45: candor.v1.SweepResponse.pages:type_name -> candor.v1.SweepPage
+	6,  // 46: candor.v1.SweepResponse.stuck:type_name -> candor.v1.StuckPage
+	1,  // 47: candor.v1.SweepPage.key:type_name -> candor.v1.PageKey
+	39, // 48: candor.v1.SweepPage.unchanged_since:type_name -> google.protobuf.Timestamp
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_ledger_proto_init() }
@@ -1410,6 +2758,7 @@ func file_candor_v1_ledger_proto_init() {
 	if File_candor_v1_ledger_proto != nil {
 		return
 	}
+	file_candor_v1_breach_proto_init()
 	file_candor_v1_common_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1417,7 +2766,7 @@ func file_candor_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_ledger_proto_rawDesc), len(file_candor_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

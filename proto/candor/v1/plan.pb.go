@@ -9,6 +9,7 @@ package candorv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -213,10 +214,13 @@ func (x *People) GetReachable() uint64 {
 
 // WavePlan is one wave of a plan.
 type WavePlan struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
-	Audience      string                 `protobuf:"bytes,2,opt,name=audience,proto3" json:"audience,omitempty"`
-	Channels      []*ChannelPlan         `protobuf:"bytes,3,rep,name=channels,proto3" json:"channels,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Wave     string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Audience string                 `protobuf:"bytes,2,opt,name=audience,proto3" json:"audience,omitempty"`
+	// Those that begin with the wave, then the steps of its ladder as they follow.
+	Channels []*ChannelPlan `protobuf:"bytes,3,rep,name=channels,proto3" json:"channels,omitempty"`
+	// What looks after the wave, in sentences.
+	Guard         string `protobuf:"bytes,4,opt,name=guard,proto3" json:"guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,11 +276,19 @@ func (x *WavePlan) GetChannels() []*ChannelPlan {
 	return nil
 }
 
+func (x *WavePlan) GetGuard() string {
+	if x != nil {
+		return x.Guard
+	}
+	return ""
+}
+
 // ChannelPlan is one channel of a wave.
 type ChannelPlan struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Channel Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
-	// Notices that will be sent.
+	// Notices that will be sent. Of a step these are everybody whom it could reach: the most that it can come to, like all
+	// other counts of it.
 	Notices uint64 `protobuf:"varint,2,opt,name=notices,proto3" json:"notices,omitempty"`
 	// Customers of the wave who get none here, by reason.
 	Suppressed map[string]uint64 `protobuf:"bytes,3,rep,name=suppressed,proto3" json:"suppressed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
@@ -286,14 +298,24 @@ type ChannelPlan struct {
 	// SMS only.
 	Segments []*SegmentPlan `protobuf:"bytes,7,rep,name=segments,proto3" json:"segments,omitempty"`
 	Senders  []*SenderPlan  `protobuf:"bytes,8,rep,name=senders,proto3" json:"senders,omitempty"`
-	// In the currency of the playbook; decimal.
-	Cost     string                 `protobuf:"bytes,9,opt,name=cost,proto3" json:"cost,omitempty"`
-	Currency string                 `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
-	FirstAt  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
-	LastAt   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
-	Pages    uint32                 `protobuf:"varint,13,opt,name=pages,proto3" json:"pages,omitempty"`
+	// In the currency of the playbook; decimal. Empty for a step.
+	Cost     string `protobuf:"bytes,9,opt,name=cost,proto3" json:"cost,omitempty"`
+	Currency string `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Empty for a step.
+	FirstAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
+	LastAt  *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	Pages   uint32                 `protobuf:"varint,13,opt,name=pages,proto3" json:"pages,omitempty"`
 	// Hash of each language's compiled text, in lower-case hex.
-	Texts         map[string]string `protobuf:"bytes,14,rep,name=texts,proto3" json:"texts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Texts map[string]string `protobuf:"bytes,14,rep,name=texts,proto3" json:"texts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A step of the ladder: for those whom the channels before have not reached so long after they began. Empty for a channel
+	// that begins with the wave.
+	After *durationpb.Duration `protobuf:"bytes,15,opt,name=after,proto3" json:"after,omitempty"`
+	// What counts as reached: delivered, or accepted.
+	Unless string `protobuf:"bytes,16,opt,name=unless,proto3" json:"unless,omitempty"`
+	// Of a step, what it costs if it is for everybody.
+	CostAtMost string `protobuf:"bytes,17,opt,name=cost_at_most,json=costAtMost,proto3" json:"cost_at_most,omitempty"`
+	// Telephone only.
+	Calls         *CallPlan `protobuf:"bytes,18,opt,name=calls,proto3" json:"calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +448,131 @@ func (x *ChannelPlan) GetTexts() map[string]string {
 	return nil
 }
 
+func (x *ChannelPlan) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ChannelPlan) GetUnless() string {
+	if x != nil {
+		return x.Unless
+	}
+	return ""
+}
+
+func (x *ChannelPlan) GetCostAtMost() string {
+	if x != nil {
+		return x.CostAtMost
+	}
+	return ""
+}
+
+func (x *ChannelPlan) GetCalls() *CallPlan {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+// CallPlan says how the customers of a channel are called. Calls have no price and no sender.
+type CallPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one number that customers see.
+	CallerId string `protobuf:"bytes,1,opt,name=caller_id,json=callerId,proto3" json:"caller_id,omitempty"`
+	// When they may be called, by their own clock; uncertain_hours are for those whose time zone is not known.
+	Hours          string `protobuf:"bytes,2,opt,name=hours,proto3" json:"hours,omitempty"`
+	UncertainHours string `protobuf:"bytes,3,opt,name=uncertain_hours,json=uncertainHours,proto3" json:"uncertain_hours,omitempty"`
+	// If nobody answers.
+	CallsAtMost uint64 `protobuf:"varint,4,opt,name=calls_at_most,json=callsAtMost,proto3" json:"calls_at_most,omitempty"`
+	// Calls to a number in 24 hours, to a customer in seven days, and in all.
+	NumberPerDay  uint32 `protobuf:"varint,5,opt,name=number_per_day,json=numberPerDay,proto3" json:"number_per_day,omitempty"`
+	PersonPerWeek uint32 `protobuf:"varint,6,opt,name=person_per_week,json=personPerWeek,proto3" json:"person_per_week,omitempty"`
+	Total         uint32 `protobuf:"varint,7,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallPlan) Reset() {
+	*x = CallPlan{}
+	mi := &file_candor_v1_plan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallPlan) ProtoMessage() {}
+
+func (x *CallPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_plan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallPlan.ProtoReflect.Descriptor instead.
+func (*CallPlan) Descriptor() ([]byte, []int) {
+	return file_candor_v1_plan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CallPlan) GetCallerId() string {
+	if x != nil {
+		return x.CallerId
+	}
+	return ""
+}
+
+func (x *CallPlan) GetHours() string {
+	if x != nil {
+		return x.Hours
+	}
+	return ""
+}
+
+func (x *CallPlan) GetUncertainHours() string {
+	if x != nil {
+		return x.UncertainHours
+	}
+	return ""
+}
+
+func (x *CallPlan) GetCallsAtMost() uint64 {
+	if x != nil {
+		return x.CallsAtMost
+	}
+	return 0
+}
+
+func (x *CallPlan) GetNumberPerDay() uint32 {
+	if x != nil {
+		return x.NumberPerDay
+	}
+	return 0
+}
+
+func (x *CallPlan) GetPersonPerWeek() uint32 {
+	if x != nil {
+		return x.PersonPerWeek
+	}
+	return 0
+}
+
+func (x *CallPlan) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 // SegmentPlan counts the segments of one language's SMS.
 type SegmentPlan struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -442,7 +589,7 @@ type SegmentPlan struct {
 
 func (x *SegmentPlan) Reset() {
 	*x = SegmentPlan{}
-	mi := &file_candor_v1_plan_proto_msgTypes[4]
+	mi := &file_candor_v1_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +601,7 @@ func (x *SegmentPlan) String() string {
 func (*SegmentPlan) ProtoMessage() {}
 
 func (x *SegmentPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_plan_proto_msgTypes[4]
+	mi := &file_candor_v1_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +614,7 @@ func (x *SegmentPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentPlan.ProtoReflect.Descriptor instead.
 func (*SegmentPlan) Descriptor() ([]byte, []int) {
-	return file_candor_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_candor_v1_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SegmentPlan) GetLanguage() string {
@@ -522,13 +669,15 @@ type SenderPlan struct {
 	Seconds  float64                `protobuf:"fixed64,5,opt,name=seconds,proto3" json:"seconds,omitempty"`
 	// Share of the ten hours that the provider would queue.
 	ProviderQueueHours float64 `protobuf:"fixed64,6,opt,name=provider_queue_hours,json=providerQueueHours,proto3" json:"provider_queue_hours,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// It sends only while the others of the channel cannot; seconds is how long it needs alone.
+	StandBy       bool `protobuf:"varint,7,opt,name=stand_by,json=standBy,proto3" json:"stand_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SenderPlan) Reset() {
 	*x = SenderPlan{}
-	mi := &file_candor_v1_plan_proto_msgTypes[5]
+	mi := &file_candor_v1_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +689,7 @@ func (x *SenderPlan) String() string {
 func (*SenderPlan) ProtoMessage() {}
 
 func (x *SenderPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_plan_proto_msgTypes[5]
+	mi := &file_candor_v1_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +702,7 @@ func (x *SenderPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SenderPlan.ProtoReflect.Descriptor instead.
 func (*SenderPlan) Descriptor() ([]byte, []int) {
-	return file_candor_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_candor_v1_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SenderPlan) GetProvider() string {
@@ -598,6 +747,13 @@ func (x *SenderPlan) GetProviderQueueHours() float64 {
 	return 0
 }
 
+func (x *SenderPlan) GetStandBy() bool {
+	if x != nil {
+		return x.StandBy
+	}
+	return false
+}
+
 // Finding is something a person must mend (blocker) or know (warning).
 type Finding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -610,7 +766,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_candor_v1_plan_proto_msgTypes[6]
+	mi := &file_candor_v1_plan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +778,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_plan_proto_msgTypes[6]
+	mi := &file_candor_v1_plan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +791,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_candor_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_candor_v1_plan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Finding) GetCode() string {
@@ -663,7 +819,7 @@ var File_candor_v1_plan_proto protoreflect.FileDescriptor
 
 const file_candor_v1_plan_proto_rawDesc = "" +
 	"\n" +
-	"\x14candor/v1/plan.proto\x12\tcandor.v1\x1a\x16candor/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x02\n" +
+	"\x14candor/v1/plan.proto\x12\tcandor.v1\x1a\x16candor/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x02\n" +
 	"\x04Plan\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x12\x1b\n" +
@@ -679,11 +835,12 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\tcustomers\x18\x02 \x01(\x04R\tcustomers\x12\x16\n" +
 	"\x06merged\x18\x03 \x01(\x04R\x06merged\x12\x1a\n" +
 	"\brejected\x18\x04 \x01(\x04R\brejected\x12\x1c\n" +
-	"\treachable\x18\x05 \x01(\x04R\treachable\"n\n" +
+	"\treachable\x18\x05 \x01(\x04R\treachable\"\x84\x01\n" +
 	"\bWavePlan\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x1a\n" +
 	"\baudience\x18\x02 \x01(\tR\baudience\x122\n" +
-	"\bchannels\x18\x03 \x03(\v2\x16.candor.v1.ChannelPlanR\bchannels\"\xde\a\n" +
+	"\bchannels\x18\x03 \x03(\v2\x16.candor.v1.ChannelPlanR\bchannels\x12\x14\n" +
+	"\x05guard\x18\x04 \x01(\tR\x05guard\"\xf4\b\n" +
 	"\vChannelPlan\x12,\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x18\n" +
 	"\anotices\x18\x02 \x01(\x04R\anotices\x12F\n" +
@@ -702,7 +859,12 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\bfirst_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\x123\n" +
 	"\alast_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x12\x14\n" +
 	"\x05pages\x18\r \x01(\rR\x05pages\x127\n" +
-	"\x05texts\x18\x0e \x03(\v2!.candor.v1.ChannelPlan.TextsEntryR\x05texts\x1a=\n" +
+	"\x05texts\x18\x0e \x03(\v2!.candor.v1.ChannelPlan.TextsEntryR\x05texts\x12/\n" +
+	"\x05after\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x05after\x12\x16\n" +
+	"\x06unless\x18\x10 \x01(\tR\x06unless\x12 \n" +
+	"\fcost_at_most\x18\x11 \x01(\tR\n" +
+	"costAtMost\x12)\n" +
+	"\x05calls\x18\x12 \x01(\v2\x13.candor.v1.CallPlanR\x05calls\x1a=\n" +
 	"\x0fSuppressedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a=\n" +
@@ -718,7 +880,15 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\n" +
 	"TextsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x01\n" +
+	"\bCallPlan\x12\x1b\n" +
+	"\tcaller_id\x18\x01 \x01(\tR\bcallerId\x12\x14\n" +
+	"\x05hours\x18\x02 \x01(\tR\x05hours\x12'\n" +
+	"\x0funcertain_hours\x18\x03 \x01(\tR\x0euncertainHours\x12\"\n" +
+	"\rcalls_at_most\x18\x04 \x01(\x04R\vcallsAtMost\x12$\n" +
+	"\x0enumber_per_day\x18\x05 \x01(\rR\fnumberPerDay\x12&\n" +
+	"\x0fperson_per_week\x18\x06 \x01(\rR\rpersonPerWeek\x12\x14\n" +
+	"\x05total\x18\a \x01(\rR\x05total\"\xc1\x01\n" +
 	"\vSegmentPlan\x12\x1a\n" +
 	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x1a\n" +
 	"\bmessages\x18\x02 \x01(\x04R\bmessages\x12\x1a\n" +
@@ -726,7 +896,7 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\alongest\x18\x04 \x01(\rR\alongest\x12#\n" +
 	"\rucs2_messages\x18\x05 \x01(\x04R\fucs2Messages\x12\x1f\n" +
 	"\vforces_ucs2\x18\x06 \x01(\tR\n" +
-	"forcesUcs2\"\xbb\x01\n" +
+	"forcesUcs2\"\xd6\x01\n" +
 	"\n" +
 	"SenderPlan\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x16\n" +
@@ -734,7 +904,8 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\aper_sec\x18\x03 \x01(\x01R\x06perSec\x12\x14\n" +
 	"\x05units\x18\x04 \x01(\x04R\x05units\x12\x18\n" +
 	"\aseconds\x18\x05 \x01(\x01R\aseconds\x120\n" +
-	"\x14provider_queue_hours\x18\x06 \x01(\x01R\x12providerQueueHours\"O\n" +
+	"\x14provider_queue_hours\x18\x06 \x01(\x01R\x12providerQueueHours\x12\x19\n" +
+	"\bstand_by\x18\a \x01(\bR\astandBy\"O\n" +
 	"\aFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -752,45 +923,49 @@ func file_candor_v1_plan_proto_rawDescGZIP() []byte {
 	return file_candor_v1_plan_proto_rawDescData
 }
 
-var file_candor_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_candor_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_candor_v1_plan_proto_goTypes = []any{
 	(*Plan)(nil),                  // 0: candor.v1.Plan
 	(*People)(nil),                // 1: candor.v1.People
 	(*WavePlan)(nil),              // 2: candor.v1.WavePlan
 	(*ChannelPlan)(nil),           // 3: candor.v1.ChannelPlan
-	(*SegmentPlan)(nil),           // 4: candor.v1.SegmentPlan
-	(*SenderPlan)(nil),            // 5: candor.v1.SenderPlan
-	(*Finding)(nil),               // 6: candor.v1.Finding
-	nil,                           // 7: candor.v1.ChannelPlan.SuppressedEntry
-	nil,                           // 8: candor.v1.ChannelPlan.ByLanguageEntry
-	nil,                           // 9: candor.v1.ChannelPlan.ByTierEntry
-	nil,                           // 10: candor.v1.ChannelPlan.ByZoneEntry
-	nil,                           // 11: candor.v1.ChannelPlan.TextsEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(Channel)(0),                  // 13: candor.v1.Channel
+	(*CallPlan)(nil),              // 4: candor.v1.CallPlan
+	(*SegmentPlan)(nil),           // 5: candor.v1.SegmentPlan
+	(*SenderPlan)(nil),            // 6: candor.v1.SenderPlan
+	(*Finding)(nil),               // 7: candor.v1.Finding
+	nil,                           // 8: candor.v1.ChannelPlan.SuppressedEntry
+	nil,                           // 9: candor.v1.ChannelPlan.ByLanguageEntry
+	nil,                           // 10: candor.v1.ChannelPlan.ByTierEntry
+	nil,                           // 11: candor.v1.ChannelPlan.ByZoneEntry
+	nil,                           // 12: candor.v1.ChannelPlan.TextsEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(Channel)(0),                  // 14: candor.v1.Channel
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
 }
 var file_candor_v1_plan_proto_depIdxs = []int32{
 	1,  // 0: candor.v1.Plan.people:type_name -> candor.v1.People
 	2,  // 1: candor.v1.Plan.waves:type_name -> candor.v1.WavePlan
-	6,  // 2: candor.v1.Plan.blockers:type_name -> candor.v1.Finding
-	6,  // 3: candor.v1.Plan.warnings:type_name -> candor.v1.Finding
-	12, // 4: candor.v1.Plan.made_at:type_name -> google.protobuf.Timestamp
+	7,  // 2: candor.v1.Plan.blockers:type_name -> candor.v1.Finding
+	7,  // 3: candor.v1.Plan.warnings:type_name -> candor.v1.Finding
+	13, // 4: candor.v1.Plan.made_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: candor.v1.WavePlan.channels:type_name -> candor.v1.ChannelPlan
-	13, // 6: candor.v1.ChannelPlan.channel:type_name -> candor.v1.Channel
-	7,  // 7: candor.v1.ChannelPlan.suppressed:type_name -> candor.v1.ChannelPlan.SuppressedEntry
-	8,  // 8: candor.v1.ChannelPlan.by_language:type_name -> candor.v1.ChannelPlan.ByLanguageEntry
-	9,  // 9: candor.v1.ChannelPlan.by_tier:type_name -> candor.v1.ChannelPlan.ByTierEntry
-	10, // 10: candor.v1.ChannelPlan.by_zone:type_name -> candor.v1.ChannelPlan.ByZoneEntry
-	4,  // 11: candor.v1.ChannelPlan.segments:type_name -> candor.v1.SegmentPlan
-	5,  // 12: candor.v1.ChannelPlan.senders:type_name -> candor.v1.SenderPlan
-	12, // 13: candor.v1.ChannelPlan.first_at:type_name -> google.protobuf.Timestamp
-	12, // 14: candor.v1.ChannelPlan.last_at:type_name -> google.protobuf.Timestamp
-	11, // 15: candor.v1.ChannelPlan.texts:type_name -> candor.v1.ChannelPlan.TextsEntry
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 6: candor.v1.ChannelPlan.channel:type_name -> candor.v1.Channel
+	8,  // 7: candor.v1.ChannelPlan.suppressed:type_name -> candor.v1.ChannelPlan.SuppressedEntry
+	9,  // 8: candor.v1.ChannelPlan.by_language:type_name -> candor.v1.ChannelPlan.ByLanguageEntry
+	10, // 9: candor.v1.ChannelPlan.by_tier:type_name -> candor.v1.ChannelPlan.ByTierEntry
+	11, // 10: candor.v1.ChannelPlan.by_zone:type_name -> candor.v1.ChannelPlan.ByZoneEntry
+	5,  // 11: candor.v1.ChannelPlan.segments:type_name -> candor.v1.SegmentPlan
+	6,  // 12: candor.v1.ChannelPlan.senders:type_name -> candor.v1.SenderPlan
+	13, // 13: candor.v1.ChannelPlan.first_at:type_name -> google.protobuf.Timestamp
+	13, // 14: candor.v1.ChannelPlan.last_at:type_name -> google.protobuf.Timestamp
+	12, // 15: candor.v1.ChannelPlan.texts:type_name -> candor.v1.ChannelPlan.TextsEntry
+	15, // 16: candor.v1.ChannelPlan.after:type_name -> google.protobuf.Duration
+	4,  // 17: candor.v1.ChannelPlan.calls:type_name -> candor.v1.CallPlan
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_plan_proto_init() }
@@ -805,7 +980,7 @@ func file_candor_v1_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_plan_proto_rawDesc), len(file_candor_v1_plan_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twilio/twilio-go/client"
@@ -28,6 +29,7 @@ type call struct {
 	sender  *Sender
 	ctx     context.Context // the SDK has no other way to hand it over; the call lives no longer
 	http    *provider.Call
+	sid     string // of the one message that is asked about; empty for all
 	failed  bool
 	outcome provider.Outcome // when failed
 }
@@ -84,6 +86,9 @@ func (c *call) list(method string, data url.Values) (*http.Response, error) {
 	r := *c.sender.get
 	u := *r.URL
 	u.RawQuery = data.Encode()
+	if c.sid != "" {
+		u.Path = strings.TrimSuffix(u.Path, ".json") + "/" + c.sid + ".json"
+	}
 	r.URL = &u
 	answer, err := c.http.Do(c.ctx, &r, nil)
 	if err != nil {

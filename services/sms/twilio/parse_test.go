@@ -68,12 +68,3 @@ func FuzzAppendForm(f *testing.F) {
 		}
 	})
 }
-
-func TestEveryRuleSaysWhatItMeans(t *testing.T) {
-	t.Parallel()
-	for code, r := range rules {
-		if r.meaning == "" || r.class.String() == "accepted" || r.throttled && r.class.String() != "not_sent" {
-			t.Errorf("rule %d: %+v", code, r)
-		}
-	}
-}

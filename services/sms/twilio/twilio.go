@@ -71,7 +71,7 @@ func isSID(s, prefix string) bool {
 // not connect. The fragment stays with Twilio and is not part of what it signs.
 const receiptRetries = "#rc=5&rp=all"
 
-// Sender is a provider.SMSSender and a provider.SMSLookup.
+// Sender is a provider.SMSSender and a provider.SMSLookup, and tells the status of single messages.
 type Sender struct {
 	accountSID  string
 	callbackURL string
@@ -137,7 +137,7 @@ func (s *Sender) SendSMS(ctx context.Context, m provider.SMS, sendBefore time.Ti
 			code = *message.ErrorCode
 		}
 		r := ruleFor(code, http.StatusBadRequest)
-		out.Class, out.Throttled, out.Reason, out.ID = r.class, r.throttled, reason(code, 0), *message.Sid
+		out.Class, out.Throttled, out.Reason, out.ID = r.Class, r.Throttled, reason(code, 0), *message.Sid
 		return out
 	}
 	out.Class, out.ID = provider.Accepted, *message.Sid

@@ -341,10 +341,3 @@ func TestConfigShowsAllMistakes(t *testing.T) {
 		t.Errorf("prints its secret: %s", s)
 	}
 }
-
-func TestMeaning(t *testing.T) {
-	t.Parallel()
-	if twilio.Meaning(21610) == "" || twilio.Meaning(1) != "" {
-		t.Error("meanings are not in the table")
-	}
-}

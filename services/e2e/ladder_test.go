@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	candorv1 "candor/proto/candor/v1"
+	"candor/services/bench"
+	"candor/services/sandbox"
+)
+
+// silentPhone is one of which the sandbox never says what became of its texts.
+const silentPhone = "+15005554000"
+
+func TestTheNextChannelIsForThoseWhomTheFirstOneMissed(t *testing.T) {
+	t.Parallel()
+	p := play(t, impatient)
+	// Longer than everything else takes, so that nobody whose text arrives is overtaken by it.
+	const customers, after = 400, 15 * time.Second
+	p.receipts(sandbox.Receipts{
+		Seed: 9, DelayFinal: sandbox.Duration(100 * time.Millisecond), Flush: sandbox.Duration(100 * time.Millisecond), Duplicate: 0.2, Shuffle: 0.2,
+		Undelivered: map[int]float64{30005: 0.08, 30007: 0.08},
+	})
+	pb, facts, err := bench.Texts(50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pb = edit(t, pb, "\n      email:\n", "\n      email:\n        after: 15s\n        unless: delivered\n")
+	without := 0
+	inc := p.tell("ladder", pb, facts, strings.NewReader(crowdOf(customers, func(i int, phone, _ *string) {
+		switch {
+		case i == 0:
+			*phone = silentPhone
+		case i%20 == 1:
+			*phone = "" // moves on at once
+			without++
+		}
+	})))
+	started := time.Now()
+	until(t, "who has no phone gets an e-mail at once", func() bool {
+		truth, err := p.sandbox.Truth(t.Context())
+		return err == nil && truth.Email.Accepted >= uint64(without)
+	})
+	if took := time.Since(started); took >= after {
+		t.Errorf("the first e-mails took %s", took)
+	}
+	st, err := p.driver.Await(t.Context(), "ladder", func(st *candorv1.Status) bool { return st.GetComplete() })
+	if err != nil {
+		t.Fatalf("%v: %v", err, st)
+	}
+	if took := time.Since(started); took < after {
+		t.Errorf("complete after %s, while a step for %s later was open", took, after)
+	}
+	whenComplete, err := p.sandbox.Truth(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := p.heard(inc)
+	agree(t, v, customers)
+	if atLast, err := p.sandbox.Truth(t.Context()); err != nil || atLast.Email.Requests != whenComplete.Email.Requests {
+		t.Errorf("after it was complete %d e-mails were sent: %v", atLast.Email.Requests-whenComplete.Email.Requests, err)
+	}
+	moved := 0
+	for who, s := range stories(t, p.ledger(), p.sandbox, "ladder") {
+		text, mail := s["w0.sms"], s["w0.email"]
+		if reached := text.delivered > 0; reached == (mail.taken > 0) || mail.taken > 1 || text.delivered > 1 {
+			t.Errorf("customer %v: text %+v, e-mail %+v", who, text, mail)
+		}
+		if mail.taken > 0 {
+			moved++
+		}
+	}
+	if moved < without+20 || moved > customers/2 {
+		t.Errorf("%d of %d customers moved on, %d of them without a phone", moved, customers, without)
+	}
+}

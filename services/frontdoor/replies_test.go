@@ -1,0 +1,352 @@
+package frontdoor
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"candor/pkg/bus"
+	"candor/pkg/pii"
+	"candor/pkg/topology"
+	candorv1 "candor/proto/candor/v1"
+)
+
+const (
+	phone   = "+15005550006"
+	service = "MG00000000000000000000000000000000" // of the starter's playbook
+)
+
+// inboundForm is a customer's text as Twilio tells of it.
+func inboundForm(sid, body string, more ...string) string {
+	v := url.Values{
+		"MessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {account}, "From": {phone}, "To": {"+18005550142"}, "Body": {body},
+		"NumMedia": {"0"}, "NumSegments": {"1"}, "FromCountry": {"US"},
+	}
+	for i := 0; i < len(more); i += 2 {
+		v.Set(more[i], more[i+1])
+	}
+	return v.Encode()
+}
+
+// text sends it and returns the HTTP status and what the customer is answered.
+func (h *house) text(form string) (code int, answer string) {
+	h.Helper()
+	w := h.send(twilioRequest(TwilioInboundPath, form, signTwilio(token, publicURL+TwilioInboundPath, form)))
+	if w.Code != http.StatusOK {
+		return w.Code, ""
+	}
+	var twiml struct {
+		XMLName xml.Name `xml:"Response"`
+		Message []string `xml:"Message"`
+	}
+	if err := xml.Unmarshal(w.Body.Bytes(), &twiml); err != nil || len(twiml.Message) > 1 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/xml") {
+		h.Errorf("%s is no TwiML with at most one message: %v", w.Body, err)
+	}
+	return w.Code, strings.Join(twiml.Message, "")
+}
+
+// api answers where customers are: the places by number.
+func (h *house) api(places map[string][]*candorv1.CustomerPlace, failing ...error) {
+	h.Helper()
+	served := make(chan struct{})
+	start(h, func(ctx context.Context) error {
+		close(served)
+		return h.bus.Serve(ctx, topology.Ask("api", "find"), "api", 2, func(_ context.Context, r bus.Request) (bus.Reply, error) {
+			if strings.Contains(string(r.Data), phone[1:]) {
+				h.Error("the question travels in the clear")
+			}
+			if len(failing) > 0 {
+				return bus.Reply{}, failing[0]
+			}
+			var ask candorv1.PlaceRequest
+			var find candorv1.FindRequest
+			err := proto.Unmarshal(r.Data, &ask)
+			if err != nil {
+				return bus.Reply{}, err
+			}
+			plain, err := h.door.OpenRequest(ask.GetSealed())
+			if err != nil {
+				return bus.Reply{}, err
+			}
+			if err := proto.Unmarshal(plain, &find); err != nil || find.GetIncident() != "" {
+				h.Errorf("the api is asked %v, %v", &find, err)
+			}
+			data, err := proto.Marshal(&candorv1.PlaceResponse{Places: places[find.GetQuery()]})
+			return bus.Reply{Data: data}, err
+		})
+	})
+	<-served
+	for { // until the subscription is there
+		_, err := h.bus.Request(h.Context(), topology.Ask("api", "find"), nil, nil)
+		if !errors.Is(err, bus.ErrUnavailable) {
+			return
+		}
+	}
+}
+
+func place(incident string, page, slot uint32) *candorv1.CustomerPlace {
+	return &candorv1.CustomerPlace{Incident: incident, Page: page, Slot: slot}
+}
+
+func same(pb string) string { return pb }
+
+func (h *house) suppressed() bool { return h.Suppressions.Has(sms, pii.NewPhone(phone)) }
+
+func (h *house) calls() (requests []*candorv1.CallRequest, incidents []string) {
+	h.Helper()
+	_, err := h.bus.Read(h.Context(), topology.StreamCalls, "", 1, func(m bus.Stored) error {
+		c := &candorv1.CallRequest{}
+		if err := proto.Unmarshal(m.Data, c); err != nil {
+			return err
+		}
+		id, _ := topology.ParseCallRequested(m.Subject)
+		requests, incidents = append(requests, c), append(incidents, id)
+		return nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return requests, incidents
+}
+
+func TestSTOPClosesTheChannelAndIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.declare("second", noon.Add(-time.Hour), same)
+	h.declare("over", noon.Add(-2*time.Hour), same)
+	h.event("over", noon, &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "x"}}})
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7), place("second", 1, 2), place("over", 1, 1), place("unheard-of", 1, 1)}})
+	code, answer := h.text(inboundForm("SM1", "Stop!"))
+	if code != http.StatusOK || !strings.Contains(answer, "Northwind") || !h.suppressed() {
+		t.Errorf("%d %q, suppressed: %v", code, answer, h.suppressed())
+	}
+	stopped := func(incident string, page, slot uint32) said {
+		return said{topology.Receipt(sms, incident, "w0", page), "twilio", 1, slot, candorv1.Result_RESULT_OPTED_OUT, "sms_stop", 0, ""}
+	}
+	want := map[said]int{stopped(inc, 3, 7): 1, stopped("second", 1, 2): 1}
+	if got, _ := h.stored(); !maps.Equal(got, want) {
+		t.Errorf("stored %v, want %v", got, want)
+	}
+	if code, again := h.text(inboundForm("SM1", "Stop!")); code != http.StatusOK || again != "" {
+		t.Errorf("the same text again: %d %q", code, again)
+	}
+	if h.count("replies_total", "STOP") != 2 || h.count("opt_outs_unplaced_total") != 0 {
+		t.Error("the texts are not counted")
+	}
+	nothingPersonal(h)
+}
+
+func TestSTOPHoldsWithoutTheAPI(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*house){
+		"nobody answers": func(*house) {},
+		"it fails":       func(h *house) { h.api(nil, errors.New("cannot find "+phone)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			prepare(h)
+			if code, answer := h.text(inboundForm("SM1", "STOP")); code != http.StatusOK || answer != "" || !h.suppressed() {
+				t.Errorf("%d %q, suppressed: %v", code, answer, h.suppressed())
+			}
+			if h.count("opt_outs_unplaced_total") != 1 {
+				t.Error("it is not counted as unplaced")
+			}
+			nothingPersonal(h)
+		})
+	}
+}
+
+func TestSTARTTakesSTOPBack(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	h.text(inboundForm("SM1", "STOP"))
+	if code, answer := h.text(inboundForm("SM2", "START")); code != http.StatusOK || answer == "" || h.suppressed() {
+		t.Errorf("%d %q, suppressed: %v", code, answer, h.suppressed())
+	}
+	// The STOP of before, told late once more, is not a new one.
+	if _, answer := h.text(inboundForm("SM1", "STOP")); answer != "" || h.suppressed() {
+		t.Errorf("%q, suppressed: %v", answer, h.suppressed())
+	}
+}
+
+func TestWhatTwilioHasAnsweredIsNotAnsweredAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	for _, tt := range []struct {
+		sid, body, kind string
+		suppressed      bool
+	}{
+		{"SM1", "STOP", "STOP", true},
+		{"SM2", "a word of the account's settings", "START", false},
+		{"SM3", "basta", "STOP", true},
+		{"SM4", "HELP", "HELP", true},
+	} {
+		if code, answer := h.text(inboundForm(tt.sid, tt.body, "OptOutType", tt.kind)); code != http.StatusOK || answer != "" || h.suppressed() != tt.suppressed {
+			t.Errorf("%s: %d %q, suppressed: %v", tt.sid, code, answer, h.suppressed())
+		}
+	}
+}
+
+func TestTheAnswerIsInTheNameAndLanguageOfWhoWrote(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare("older", noon.Add(-time.Hour), func(pb string) string {
+		return strings.NewReplacer("Northwind", "Southwind & Co", "+18005550142", "+18005550199").Replace(pb)
+	})
+	h.declare(inc, noon, same)
+	for _, tt := range []struct {
+		sid, body, to, service, want, not string
+	}{
+		{"SM1", "HELP", "+18005550142", "", "Northwind", "Southwind"},
+		{"SM2", "HELP", "+18005550199", "", "Southwind & Co", "Northwind"},
+		{"SM3", "HELP", "+19995550000", service, "Northwind", "Southwind"},
+		{"SM4", "HELP", "+19995550000", "", "Northwind", "Southwind"},
+		{"SM5", "AYUDA", "+18005550142", "", "Llame", "Call"},
+		{"SM6", "thank you", "+18005550142", "", "", "Northwind"},
+	} {
+		code, answer := h.text(inboundForm(tt.sid, tt.body, "To", tt.to, "MessagingServiceSid", tt.service))
+		if code != http.StatusOK || !strings.Contains(answer, tt.want) || strings.Contains(answer, tt.not) {
+			t.Errorf("%s: %d %q, want %q in it", tt.sid, code, answer, tt.want)
+		}
+	}
+}
+
+func TestWithoutAnIncidentNobodyIsAnswered(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.api(nil)
+	for sid, body := range map[string]string{"SM1": "HELP", "SM2": "START", "SM3": "CALL", "SM4": "hello", "SM5": ""} {
+		if code, answer := h.text(inboundForm(sid, body)); code != http.StatusOK || answer != "" {
+			t.Errorf("%s: %d %q", body, code, answer)
+		}
+	}
+	if code, _ := h.text(inboundForm("SM6", "STOP", "From", "72345")); code != http.StatusOK || h.Suppressions.Len() != 0 {
+		t.Errorf("a short code: %d, %d suppressed", code, h.Suppressions.Len())
+	}
+}
+
+func TestCALLAsksForACall(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare("older", noon.Add(-time.Hour), same)
+	h.declare(inc, noon, same)
+	h.declare("newest", noon.Add(time.Hour), same)
+	h.declare("over", noon.Add(2*time.Hour), same)
+	h.event("over", noon, &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "x"}}})
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place("older", 9, 9), place(inc, 3, 7), place("over", 1, 1)}})
+	code, answer := h.text(inboundForm("SM1", "LLAMAR"))
+	if code != http.StatusOK || !strings.Contains(answer, "Le llamaremos") {
+		t.Errorf("%d %q", code, answer)
+	}
+	if _, again := h.text(inboundForm("SM1", "LLAMAR")); again != "" {
+		t.Errorf("answered again: %q", again)
+	}
+	h.text(inboundForm("SM2", "CALL"))
+	requests, incidents := h.calls()
+	if len(requests) != 2 || incidents[0] != inc || incidents[1] != inc || requests[0].GetId() == requests[1].GetId() {
+		t.Fatalf("asked for %v in %v", requests, incidents)
+	}
+	want := &candorv1.CallRequest{Id: hashed("SM1"), Customer: place(inc, 3, 7), AskedAt: requests[0].GetAskedAt(), AskedBy: "sms", Language: "es"}
+	if !proto.Equal(requests[0], want) || !requests[0].GetAskedAt().AsTime().Equal(noon) || strings.Contains(want.GetId(), "SM1") {
+		t.Errorf("asked for %v, want %v", requests[0], want)
+	}
+	if h.suppressed() {
+		t.Error("suppressed")
+	}
+	nothingPersonal(h)
+}
+
+func TestCALLOfNobodyIsAnsweredWithHelp(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	_, help := h.text(inboundForm("SM1", "HELP"))
+	if code, answer := h.text(inboundForm("SM2", "CALL")); code != http.StatusOK || answer != help || help == "" {
+		t.Errorf("%d %q, want %q", code, answer, help)
+	}
+	if requests, _ := h.calls(); len(requests) != 0 {
+		t.Errorf("asked for %v", requests)
+	}
+}
+
+func TestCALLWithoutTheAPIIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	if code, _ := h.text(inboundForm("SM1", "CALL")); code != http.StatusServiceUnavailable {
+		t.Errorf("answered with %d", code)
+	}
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
+	if code, answer := h.text(inboundForm("SM1", "CALL")); code != http.StatusOK || answer == "" {
+		t.Errorf("the repetition: %d %q", code, answer)
+	}
+	if requests, _ := h.calls(); len(requests) != 1 {
+		t.Errorf("asked for %v", requests)
+	}
+	nothingPersonal(h)
+}
+
+func TestATextToldManyTimesAtOnceIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex
+		answers int
+	)
+	for range 20 {
+		wg.Go(func() {
+			code, answer := h.text(inboundForm("SM1", "ALTO"))
+			mu.Lock()
+			defer mu.Unlock()
+			if answer != "" {
+				answers++
+			}
+			if code != http.StatusOK {
+				t.Errorf("answered with %d", code)
+			}
+		})
+	}
+	wg.Wait()
+	if answers != 1 || !h.suppressed() {
+		t.Errorf("%d answers, suppressed: %v", answers, h.suppressed())
+	}
+}
+
+// A crash between the note and the answer, and one between the deed and the note.
+func TestACrashLosesAnAnswerAndNeverAnOptOut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	if _, err := h.Replies.Create(t.Context(), hashed("SM1"), []byte("HELP")); err != nil {
+		t.Fatal(err)
+	}
+	if code, answer := h.text(inboundForm("SM1", "HELP")); code != http.StatusOK || answer != "" {
+		t.Errorf("noted and not answered: %d %q", code, answer)
+	}
+	if err := h.Suppressions.Add(t.Context(), sms, pii.NewPhone(phone), "STOP"); err != nil {
+		t.Fatal(err)
+	}
+	if code, answer := h.text(inboundForm("SM2", "STOP")); code != http.StatusOK || answer == "" || !h.suppressed() {
+		t.Errorf("done and not noted: %d %q", code, answer)
+	}
+}
