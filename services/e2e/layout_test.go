@@ -105,7 +105,7 @@ func refused(from, to string, test bool) string {
 		case "candor", "e2e":
 			return ""
 		case "bench":
-			if b == "sandbox" || b == "app" || b == "sms" || b == "email" || b == "ledger" || b == "api" || b == "planner" || b == "frontdoor" {
+			if b == "sandbox" || b == "app" || b == "sms" || b == "email" || b == "ledger" || b == "api" || b == "planner" || b == "frontdoor" || b == "calls" || b == "dialer" {
 				return ""
 			}
 		case "app":
