@@ -62,6 +62,7 @@ bench: build ## measure speed, as ratios within one run
 chaos: build ## kill the process at random moments and count who was told
 	bin/candor bench chaos --customers 2000 --kills 4 --json
 	bin/candor bench chaos --customers 2000 --kills 0 --suspends 1 --json
+	bin/candor bench chaos --calls 2000 --dialers 6 --kills 3 --json
 
 .PHONY: ci
 ci: ## everything that must pass before a change lands

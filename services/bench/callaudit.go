@@ -122,6 +122,7 @@ type callAudit struct {
 	owners  map[string]uint64   // by incident
 	former  map[uint64]struct{} // owners who were followed by another in some incident
 	zones   map[string]*time.Location
+	turn    []callEntry // not folded yet
 	report  CallReport
 }
 
@@ -180,20 +181,45 @@ func (a *callAudit) wrong(rule string, p callPlace, format string, args ...any) 
 	}
 }
 
-// entry folds one append to an incident's events.
+// callEntry is one append to an incident's events.
+type callEntry struct {
+	incident string
+	*candorv1.CallEvents
+}
+
+// entry takes one append, in the order of the stream. Those of one turn of the owner are stored together, incident by incident:
+// the log does not say which incident came first.
 func (a *callAudit) entry(incident string, e *candorv1.CallEvents) {
-	at := second(e.GetOccurredAt())
-	for i, ev := range e.GetEvents() {
-		a.report.Events++
-		if _, owned := ev.GetEvent().(*candorv1.CallEvent_Owned); owned {
-			a.owned(incident, e.GetOwner())
-			continue
+	if len(a.turn) > 0 {
+		if first := a.turn[0]; first.GetOwner() != e.GetOwner() || !first.GetOccurredAt().AsTime().Equal(e.GetOccurredAt().AsTime()) {
+			a.fold()
 		}
-		if i == 0 && a.owners[incident] != e.GetOwner() {
-			a.wrong("foreign_owner", callPlace{incident: incident}, "an entry of an owner that does not own the incident")
-		}
-		a.event(incident, at, ev)
 	}
+	a.turn = append(a.turn, callEntry{incident, e})
+}
+
+// fold folds a turn: claims are its end, whatever the incident. One lease may end and another begin in a turn, of two customers
+// who share a number.
+func (a *callAudit) fold() {
+	for _, claims := range []bool{false, true} {
+		for _, e := range a.turn {
+			at := second(e.GetOccurredAt())
+			for i, ev := range e.GetEvents() {
+				_, owned := ev.GetEvent().(*candorv1.CallEvent_Owned)
+				switch {
+				case (ev.GetLeased() != nil) != claims:
+					continue
+				case owned:
+					a.owned(e.incident, e.GetOwner())
+				case i == 0 && a.owners[e.incident] != e.GetOwner():
+					a.wrong("foreign_owner", callPlace{incident: e.incident}, "an entry of an owner that does not own the incident")
+				}
+				a.report.Events++
+				a.event(e.incident, at, ev)
+			}
+		}
+	}
+	a.turn = nil
 }
 
 func (a *callAudit) owned(incident string, owner uint64) {
@@ -209,6 +235,7 @@ func (a *callAudit) owned(incident string, owner uint64) {
 
 func (a *callAudit) event(incident string, at int64, ev *candorv1.CallEvent) {
 	switch e := ev.GetEvent().(type) {
+	case *candorv1.CallEvent_Owned:
 	case *candorv1.CallEvent_Queued:
 		for _, slot := range slotsOf(e.Queued.GetSlots()) {
 			o := a.open(callPlace{incident, e.Queued.GetPage(), slot})

@@ -16,24 +16,15 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"candor/pkg/bus"
 	"candor/pkg/config"
-	"candor/pkg/incident"
-	"candor/pkg/journal"
-	"candor/pkg/natsd"
-	"candor/pkg/notice"
-	"candor/pkg/pagestore"
-	"candor/pkg/suppression"
 	"candor/pkg/topology"
-	"candor/pkg/vault"
 	candorv1 "candor/proto/candor/v1"
 	"candor/services/app"
-	"candor/services/calls"
 )
 
 const (
@@ -189,32 +180,30 @@ func (l *Lab) agents(ctx context.Context, r role, most int) (s said, err error) 
 
 // playCalls is an installation that only calls, with a broker that waits for the disk and takes dialers in.
 func playCalls(ctx context.Context, r role, log zerolog.Logger) (*actor, error) {
-	cfg := app.DefaultConfig()
-	cfg.Data, cfg.Keys, cfg.FirstAdmin = filepath.Join(r.Dir, "data"), filepath.Join(r.Dir, "keys"), r.FirstAdmin
-	cfg.HTTP.Addr, cfg.NATS.FreeSpaceMark = "127.0.0.1:0", 1
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	cfg.NATS.Listen = addr
-	a, err := app.New(ctx, cfg, []string{"api", "planner", "ledger", "calls"}, log)
+	a, err := app.New(ctx, callsAt(r), []string{"api", "planner", "ledger", "calls"}, log)
 	if err != nil {
 		return nil, err
 	}
 	return &actor{ready: said{URL: a.APIURL(), NATS: a.NATSURL()}, stop: running(ctx, a.Run)}, nil
 }
 
+// callsAt are the settings of an installation that was prepared in a folder.
+func callsAt(r role) app.Config {
+	cfg := app.DefaultConfig()
+	cfg.Data, cfg.Keys, cfg.FirstAdmin = filepath.Join(r.Dir, "data"), filepath.Join(r.Dir, "keys"), r.FirstAdmin
+	cfg.HTTP.Addr, cfg.NATS.FreeSpaceMark, cfg.NATS.Listen = "127.0.0.1:0", 1, "127.0.0.1:0"
+	return cfg
+}
+
 // playAgents are dialers on one connection: each claims a task, reports that the customer was told, and claims the next.
 func playAgents(ctx context.Context, r role, log zerolog.Logger) (*actor, error) {
-	const user = topology.Dialer
-	b, err := bus.Connect(ctx, bus.Config{URL: r.URL, Name: user, NKeySeedFile: filepath.Join(r.Dir, "keys", "nats", user+".seed")}, log)
+	c, err := newAgents(ctx, r, r.URL, log)
 	if err != nil {
 		return nil, err
 	}
-	c := newAgents(b, r.Token)
 	return &actor{
 		act:  func(ctx context.Context, a ask) (said, error) { return c.work(ctx, r.InFlight, a.N) },
-		stop: func() error { return b.Close(context.WithoutCancel(ctx)) },
+		stop: func() error { return c.bus.Close(context.WithoutCancel(ctx)) },
 	}, nil
 }
 
@@ -223,8 +212,13 @@ type agents struct {
 	header map[string]string
 }
 
-func newAgents(b *bus.Bus, token string) *agents {
-	return &agents{bus: b, header: map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/protobuf"}}
+func newAgents(ctx context.Context, r role, url string, log zerolog.Logger) (*agents, error) {
+	const user = topology.Dialer
+	b, err := bus.Connect(ctx, bus.Config{URL: url, Name: user, NKeySeedFile: filepath.Join(r.Dir, "keys", "nats", user+".seed")}, log)
+	if err != nil {
+		return nil, err
+	}
+	return &agents{bus: b, header: map[string]string{"Authorization": "Bearer " + r.Token, "Content-Type": "application/protobuf"}}, nil
 }
 
 func (c *agents) ask(ctx context.Context, method string, q, answer proto.Message) error {
@@ -277,65 +271,32 @@ func playCallFold(r role, log zerolog.Logger) (*actor, error) {
 }
 
 func foldCalls(ctx context.Context, r role, log zerolog.Logger) (s said, err error) {
-	later := context.WithoutCancel(ctx)
-	server, err := natsd.Open(ctx, natsd.Config{Dir: filepath.Join(r.Dir, "data", "nats"), Witness: filepath.Join(r.Dir, "keys", "witness.json")}, log)
+	cfg := callsAt(r)
+	cfg.Calls.OpenPages = 1 // they are no part of the queue
+	a, err := app.New(ctx, cfg, []string{"calls"}, log)
 	if err != nil {
-		return said{}, err
-	}
-	defer func() { err = errors.Join(err, server.Close(later)) }()
-	b, err := bus.Connect(ctx, bus.Config{Server: server, Name: "calls"}, log)
-	if err != nil {
-		return said{}, err
-	}
-	defer func() { err = errors.Join(err, b.Close(later)) }()
-	if err := topology.Apply(ctx, b, topology.Options{}); err != nil { // what lay in memory
-		return said{}, err
-	}
-	keys, err := vault.Open(filepath.Join(r.Dir, "keys"), log)
-	if err != nil {
-		return said{}, err
-	}
-	var kvs [3]*bus.KV
-	for i, name := range []string{topology.BucketTokens, topology.BucketCallOwner, topology.BucketSuppressions} {
-		if kvs[i], err = b.KV(ctx, name); err != nil {
-			return said{}, fmt.Errorf("bucket %s: %w", name, err)
-		}
-	}
-	begun := time.Now()
-	known, stops := incident.NewRegistry(b), suppression.New(kvs[2], keys.Door().SuppressionKey())
-	committer := bus.NewCommitter(b, topology.StreamJournal, bus.CommitterOptions{})
-	cfg := calls.DefaultConfig()
-	cfg.OpenPages = 1 // they are no part of the queue
-	c, err := calls.New(cfg, calls.Deps{
-		Bus: b, Incidents: known, Suppressions: stops, Pages: pagestore.New(b, keys), Journal: journal.New(b, committer, time.Now),
-		Door: keys.Door(), Texts: notice.NewLibrary(), Tokens: kvs[0], Owner: kvs[1], FirstAdmin: r.FirstAdmin, Metrics: prometheus.NewRegistry(),
-		Now: time.Now, Mono: func() time.Duration { return time.Since(begun) }, Log: log,
-	})
-	if err != nil {
-		return said{}, err
-	}
-	for _, run := range []func(context.Context) error{known.Run, stops.Run, committer.Run} {
-		stop := running(ctx, run)
-		defer func() { err = errors.Join(err, stop()) }()
-	}
-	if err := errors.Join(await(ctx, known.Ready()), await(ctx, stops.Ready())); err != nil {
 		return said{}, err
 	}
 	before, start := heap(), time.Now()
-	stop := running(ctx, c.Run)
+	stop := running(ctx, a.Run)
 	defer func() { err = errors.Join(err, stop()) }()
+	c, err := newAgents(ctx, r, a.NATSURL(), log)
+	if err != nil {
+		return said{}, err
+	}
+	defer func() { err = errors.Join(err, c.bus.Close(context.WithoutCancel(ctx))) }()
 	for s.Count == 0 {
-		if s.Count, err = countTasks(ctx, newAgents(b, r.Token)); err != nil {
+		if s.Count, err = c.tasks(ctx); err != nil {
 			return said{}, err
 		}
 	}
 	s.Seconds, s.HeapBytes = time.Since(start).Seconds(), heap()-before
-	runtime.KeepAlive(c)
+	runtime.KeepAlive(a)
 	return s, nil
 }
 
-// countTasks asks the owner of the queue, of whom there may be none yet.
-func countTasks(ctx context.Context, c *agents) (n int, err error) {
+// tasks asks the owner of the queue, of whom there may be none yet.
+func (c *agents) tasks(ctx context.Context) (n int, err error) {
 	q := &candorv1.GetQueueResponse{}
 	if err := c.ask(ctx, "queue", &candorv1.GetQueueRequest{}, q); err != nil {
 		select {

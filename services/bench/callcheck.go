@@ -129,6 +129,7 @@ func callRank(r candorv1.Result) int {
 
 // finish holds the ends of the tasks against the journals.
 func (a *callAudit) finish(books callJournals, aborted map[string]bool) *CallReport {
+	a.fold()
 	for p, t := range a.tasks {
 		for _, l := range t.leases {
 			if l.open {

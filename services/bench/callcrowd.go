@@ -66,6 +66,7 @@ func callTexts(hours *callHours) (pb, facts string, err error) {
 			{"spread: 0s", "spread: 3s"},
 			{"lead: 0s", "lead: 5s"},
 			{"counts: 0.5", "counts: 1"},
+			{"no_answer: {", "no_answer: {unanswered: true, "},
 		}
 	}
 	pb = alone(pb, "call")
@@ -120,8 +121,8 @@ func hoursAround(now time.Time) (*callHours, error) {
 	}
 	h.open, h.narrow = words(from, to), words(from+30, to)
 	h.zones = []string{closing, opening, closing, opening, ""}
-	for _, name := range names { // others, open all the time or never
-		if name != closing && name != opening {
+	for _, name := range names { // some that are open all the time, and some that never are
+		if name != closing && name != opening && len(h.zones) < 8 {
 			h.zones = append(h.zones, name)
 		}
 	}

@@ -43,7 +43,7 @@ func (a *callAudit) leased(at int64, e *candorv1.CallLeased) {
 		a.report.OwnTime++
 	}
 	a.caps(t, l, r, own)
-	a.free(t, l, r, own, e.GetZones())
+	a.free(l, r, own, e.GetZones())
 	a.window(l, r, own, t.wish, e)
 	t.leases = append(t.leases, l)
 	t.asked = false
@@ -104,7 +104,7 @@ func (a *callAudit) caps(t *callTask, l *callLease, r *callRules, own bool) {
 }
 
 // free checks that the number may be dialled: nobody else holds it, nobody refused calls there, gap and spread are kept.
-func (a *callAudit) free(t *callTask, l *callLease, r *callRules, own bool, zones []string) {
+func (a *callAudit) free(l *callLease, r *callRules, own bool, zones []string) {
 	number := a.number(l.number)
 	if number.refused {
 		a.wrong("do_not_call", l.of, "somebody at the number wants no calls")

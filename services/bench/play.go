@@ -109,6 +109,8 @@ type Story struct {
 	EmailAfter time.Duration
 	// CallAfter makes calls the last step, for those whom nothing written has reached by then; 0 for no calls.
 	CallAfter time.Duration
+	// CallsAlone has everybody called at once, and nobody written to.
+	CallsAlone bool
 	// Receipts is what becomes of the messages after they were taken; nil for nothing.
 	Receipts *sandbox.Receipts
 	// Stop is the phone that texts STOP when it has heard; empty for none.
@@ -203,6 +205,11 @@ func (d *Driver) Draft(ctx context.Context, s Story) (*candorv1.Incident, error)
 	}
 	if s.CallAfter > 0 {
 		pb = withCalls(pb, s.CallAfter)
+	}
+	if s.CallsAlone {
+		if pb, facts, err = callTexts(nil); err != nil {
+			return nil, err
+		}
 	}
 	people, err := Customers(s.Customers)
 	if err != nil {

@@ -132,7 +132,11 @@ func (c *cli) callVerdict(v *bench.CallChaosVerdict) {
 	c.out.printf("\n  ends: %v, %s outcomes in the journals\n", log.Ends, number(log.Outcomes))
 	c.out.printf("  %s numbers, at most %g calls to one in a day; %d sets of zones, %s leases with an end of the hours\n",
 		number(log.Numbers), log.MostPerDay, log.Zones, number(log.Windows))
-	c.out.printf("  violations: %d\n", len(log.Violations))
+	broken := uint64(0)
+	for _, n := range log.Violations {
+		broken += n
+	}
+	c.out.printf("  against the rules: %s\n", number(broken))
 	for _, e := range log.Examples {
 		c.out.printf("    %s\n", e)
 	}
