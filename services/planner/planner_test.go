@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
+	"candor/pkg/bus"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/topology"
@@ -288,6 +290,49 @@ func TestSettlingByHandTouchesOnlyUncertainNotices(t *testing.T) {
 	}
 	if st.Duplicates != 0 {
 		t.Errorf("duplicates = %d", st.Duplicates)
+	}
+}
+
+// What the provider took and cannot vouch for is a person's to settle too, and each word of theirs counts.
+func TestSettlingByHandWhatTheProviderCannotVouchFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, 1)
+	w.approve()
+	if err := w.declared(); err != nil {
+		t.Fatal(err)
+	}
+	k := key(candorv1.Channel_CHANNEL_SMS, 0)
+	w.intend(k, 0, 1, 2)
+	w.said(k, candorv1.Result_RESULT_ACCEPTED, 0, 1, 2)
+	e := w.planner.journal.Entry()
+	e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
+		Attempt: 1, Decider: candorv1.Decider_DECIDER_RECEIPT,
+		Groups: []*candorv1.OutcomeGroup{{Result: candorv1.Result_RESULT_DOUBTFUL, Reason: "twilio_30410", Slots: []uint32{0, 3}}},
+	}}
+	data, err := proto.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.planner.bus.Append(t.Context(), topology.StreamReceipts, bus.Message{Subject: k.Receipts(), Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	for slot, s := range []candorv1.Settlement{candorv1.Settlement_SETTLEMENT_SENT, candorv1.Settlement_SETTLEMENT_RESEND, candorv1.Settlement_SETTLEMENT_GIVE_UP} {
+		notice := &candorv1.NoticeKey{Wave: "w0", Channel: k.Channel, Page: 0, Slot: uint32(slot)}
+		res, err := w.planner.askSettle(t.Context(), &candorv1.SettleRequest{Incident: id, Settlement: s, Notices: []*candorv1.NoticeKey{notice}})
+		if err != nil || res.GetSettled() != 1 {
+			t.Errorf("%v: settled %d, %v", s, res.GetSettled(), err)
+		}
+	}
+	st, err := w.planner.journal.Load(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for slot, want := range []candorv1.NoticeState{
+		candorv1.NoticeState_NOTICE_STATE_ACCEPTED, candorv1.NoticeState_NOTICE_STATE_WAITING, candorv1.NoticeState_NOTICE_STATE_FAILED,
+	} {
+		if got, reason := st.Notice(uint32(slot)); got != want {
+			t.Errorf("slot %d is %v (%s), want %v", slot, got, reason, want)
+		}
 	}
 }
 
