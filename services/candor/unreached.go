@@ -216,8 +216,13 @@ func (l *unreachedTable) end(incident string, n uint64) error {
 		}
 		w.line()
 	}
-	w.printf("What next: for letters\n  candor unreached %s --csv --out letters.csv\nor, when the cause is mended, another try for exactly those\n  candor resend %s --reason %s\n",
-		incident, incident, l.groups[0].reason)
+	w.printf("What next: for letters\n  candor unreached %s --csv --out letters.csv\n", incident)
+	for _, g := range l.groups {
+		if strings.HasPrefix(g.reason, "failed") { // the others may still be told, or must not be
+			w.printf("or, when the cause is mended, another try for exactly those\n  candor resend %s --reason %s\n", incident, g.reason)
+			break
+		}
+	}
 	return nil
 }
 
