@@ -1,6 +1,6 @@
 // Package incident folds what was decided about each breach.
 //
-// Everything that was decided lies on one subject, breach.<incident>, and every append is fenced by its last sequence:
+// Everything that was decided lies on one subject, breach.incident.<id>, and every append is fenced by its last sequence:
 // an approval and a change of the draft cannot pass each other.
 //
 // In, out: stream BREACH.   Crash: an event is on disk when its append returns.

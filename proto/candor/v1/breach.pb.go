@@ -96,7 +96,7 @@ func (x *Declaration) GetRosterDigest() string {
 	return ""
 }
 
-// BreachEvent is one append to breach.<incident>, fenced by that subject's last sequence.
+// BreachEvent is one append to breach.incident.<id>, fenced by that subject's last sequence.
 type BreachEvent struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	EventId    uint64                 `protobuf:"fixed64,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
