@@ -102,8 +102,8 @@ func (r Rule) seek(t time.Time, loc *time.Location, open bool) (time.Time, bool)
 		return time.Time{}, false
 	}
 	// What is open or closed without a break repeats every week but for the closed dates; each of them can push the answer
-	// on by a week, and a clock change by less than a day.
-	limit := t.AddDate(0, 0, 9+7*len(r.closed))
+	// on by a week. So can a clock change: Apia and Kwajalein each left a whole day out.
+	limit := t.AddDate(0, 0, 9+7*(len(r.closed)+1))
 	if n := len(r.closed); n > 0 && !open {
 		// A rule that is open round the clock closes on its next closed date.
 		last := r.closed[n-1]

@@ -113,7 +113,7 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.data = smallDisk(t, 32)
-			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 10ms}, sendgrid: {latency: 200ms}}")
+			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 400ms}, sendgrid: {latency: 400ms}}")
 			worker := tt.start(s)
 			const customers = 1000
 			inc := declare(t, s.driver, bench.Story{Incident: "full", Customers: customers, EmailBatch: 10})

@@ -126,7 +126,7 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 20ms}}")
+			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 60ms}}")
 			s.settings["sms"] = "{request_timeout: 2s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8}"
 			broker, services := s.split()
 			const customers = 300
