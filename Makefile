@@ -13,8 +13,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## declare a sample incident in the sandbox, everything on this machine, and show where to look
-	bin/candor demo
+run: build ## live through an incident in the sandbox, everything on this machine, an hour each second
+	bin/candor demo --speed 3600
 
 .PHONY: build
 build: ## build bin/candor, one static binary

@@ -12,6 +12,7 @@ require (
 	candor/pkg v0.0.0-00010101000000-000000000000
 	candor/proto v0.0.0-00010101000000-000000000000
 	connectrpc.com/connect v1.21.1
+	github.com/arran4/golang-ical v0.3.4
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
 	github.com/emersion/go-smtp v0.25.1
 	github.com/getkin/kin-openapi v0.152.0

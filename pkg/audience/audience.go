@@ -7,14 +7,16 @@
 //	or         = and { "or" and } .
 //	and        = unary { "and" unary } .
 //	unary      = "not" unary | "(" or ")" | test .
-//	test       = "tier" ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) number
+//	test       = "told"
+//	           | "tier" ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) number
 //	           | "data" "has" kind
 //	           | key ( "=" | "!=" ) value .
 //	           Every key but data also takes "in" "(" value { "," value } ")" .
 //	value      = a word, or anything in double quotes .
 //	key        = "tier" | "country" | "region" | "time_zone" | "language" | "sms" | "email" | "call" .
 //
-// A language stands for its variants: es holds for es-MX too. A channel is compared with the state of its notice.
+// A language stands for its variants: es holds for es-MX too. A channel is compared with the state of its notice. Told are
+// those for whom a notice was accepted or delivered on any channel.
 package audience
 
 import (
@@ -32,6 +34,31 @@ type States func(candorv1.Channel) candorv1.NoticeState
 
 // Audience is a parsed expression; the zero Audience is everyone.
 type Audience struct{ root expr }
+
+// Told returns the audience of those whom an earlier notice reached: told.
+func Told() Audience { return Audience{toldTest{}} }
+
+// And returns the audience of those who belong to both.
+func (a Audience) And(b Audience) Audience {
+	if a.root == nil {
+		return b
+	}
+	if b.root == nil {
+		return a
+	}
+	return Audience{append(parts(a.root), parts(b.root)...)}
+}
+
+// parts returns what must hold together, as a slice of its own.
+func parts(e expr) allOf {
+	if all, ok := e.(allOf); ok {
+		return slices.Clone(all)
+	}
+	return allOf{e}
+}
+
+// AsksFields reports whether the audience asks about customers' own fields: without that, their states alone decide.
+func (a Audience) AsksFields() bool { return a.root != nil && a.root.fields() }
 
 // Everyone reports whether the audience leaves nobody out by construction.
 func (a Audience) Everyone() bool { return a.root == nil }
@@ -65,6 +92,7 @@ func (a Audience) String() string {
 type expr interface {
 	match(c *roster.Customer, states States) bool
 	channels(asked *[]candorv1.Channel)
+	fields() bool
 	write(b *strings.Builder)
 	binds() int // how tightly, for parentheses
 }
@@ -98,6 +126,8 @@ func (e anyOf) match(c *roster.Customer, states States) bool {
 	return false
 }
 
+func (e anyOf) fields() bool { return slices.ContainsFunc(e, expr.fields) }
+
 func (e anyOf) channels(asked *[]candorv1.Channel) {
 	for _, part := range e {
 		part.channels(asked)
@@ -127,6 +157,8 @@ func (e allOf) match(c *roster.Customer, states States) bool {
 	return true
 }
 
+func (e allOf) fields() bool { return slices.ContainsFunc(e, expr.fields) }
+
 func (e allOf) channels(asked *[]candorv1.Channel) {
 	for _, part := range e {
 		part.channels(asked)
@@ -148,6 +180,7 @@ type not struct{ of expr }
 
 func (e not) match(c *roster.Customer, states States) bool { return !e.of.match(c, states) }
 func (e not) channels(asked *[]candorv1.Channel)           { e.of.channels(asked) }
+func (e not) fields() bool                                 { return e.of.fields() }
 func (not) binds() int                                     { return bindsNot }
 
 func (e not) write(b *strings.Builder) {
@@ -181,6 +214,7 @@ func (e tierTest) match(c *roster.Customer, _ States) bool {
 }
 
 func (tierTest) channels(*[]candorv1.Channel) {}
+func (tierTest) fields() bool                 { return true }
 func (tierTest) binds() int                   { return bindsTest }
 
 func (e tierTest) write(b *strings.Builder) {
@@ -197,6 +231,7 @@ type dataTest struct{ kind roster.DataKind }
 func (e dataTest) match(c *roster.Customer, _ States) bool { return c.Data.Has(e.kind) }
 func (dataTest) channels(*[]candorv1.Channel)              {}
 func (e dataTest) write(b *strings.Builder)                { b.WriteString("data has " + e.kind.String()) }
+func (dataTest) fields() bool                              { return true }
 func (dataTest) binds() int                                { return bindsTest }
 
 // placeTest compares the country, region, time zone or language with some values.
@@ -229,6 +264,7 @@ func speaks(language, want string) bool {
 }
 
 func (placeTest) channels(*[]candorv1.Channel) {}
+func (placeTest) fields() bool                 { return true }
 func (placeTest) binds() int                   { return bindsTest }
 
 func (e placeTest) write(b *strings.Builder) {
@@ -251,6 +287,7 @@ func (e stateTest) match(_ *roster.Customer, states States) bool {
 }
 
 func (e stateTest) channels(asked *[]candorv1.Channel) { *asked = append(*asked, e.channel) }
+func (stateTest) fields() bool                         { return false }
 func (stateTest) binds() int                           { return bindsTest }
 
 func (e stateTest) write(b *strings.Builder) {
@@ -260,6 +297,28 @@ func (e stateTest) write(b *strings.Builder) {
 	}
 	writeTest(b, roster.ChannelName(e.channel), e.op, words)
 }
+
+// toldTest asks whether any channel has reached the customer.
+type toldTest struct{}
+
+func (toldTest) match(_ *roster.Customer, states States) bool {
+	for _, ch := range roster.Channels() {
+		switch states(ch) {
+		case candorv1.NoticeState_NOTICE_STATE_ACCEPTED, candorv1.NoticeState_NOTICE_STATE_DELIVERED:
+			return true
+		}
+	}
+	return false
+}
+
+func (toldTest) channels(asked *[]candorv1.Channel) {
+	all := roster.Channels()
+	*asked = append(*asked, all[:]...)
+}
+
+func (toldTest) fields() bool             { return false }
+func (toldTest) write(b *strings.Builder) { b.WriteString(told) }
+func (toldTest) binds() int               { return bindsTest }
 
 func writeTest(b *strings.Builder, key, op string, values []string) {
 	b.WriteString(key + " " + op + " ")

@@ -57,6 +57,9 @@ func TestMatch(t *testing.T) {
 		"email in (failed,expired)":    false,
 		"call = planned":               false,
 		"call != delivered":            true,
+		"told":                         true,
+		"not told":                     false,
+		"TOLD and tier = 1":            false,
 		"not tier = 2 or sms = failed and country = US":                                                      true,
 		"not (tier = 2 or sms = failed) and country=US":                                                      false,
 		"tier <= 2 and data has payment_card and country in (US, MX) and not language = en and sms = failed": true,
@@ -86,6 +89,8 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		says   string
 		remedy string
 	}{
+		{"tolled", 0, "nothing to test", "did you mean told?"},
+		{"told = sms", 5, "where and, or or the end", ""},
 		{"teir = 1", 0, "nothing to test", "did you mean tier?"},
 		{"tier = x", 7, "no tier", "number"},
 		{"tier = 256", 7, "no tier", "number"},
@@ -116,6 +121,60 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestTold(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		state candorv1.NoticeState
+		want  bool
+	}{
+		{candorv1.NoticeState_NOTICE_STATE_UNSPECIFIED, false},
+		{candorv1.NoticeState_NOTICE_STATE_WAITING, false},
+		{candorv1.NoticeState_NOTICE_STATE_UNCERTAIN, false},
+		{candorv1.NoticeState_NOTICE_STATE_FAILED, false},
+		{candorv1.NoticeState_NOTICE_STATE_ACCEPTED, true},
+		{candorv1.NoticeState_NOTICE_STATE_DELIVERED, true},
+	} {
+		for _, on := range roster.Channels() {
+			states := func(ch candorv1.Channel) candorv1.NoticeState {
+				if ch == on {
+					return tt.state
+				}
+				return candorv1.NoticeState_NOTICE_STATE_FAILED
+			}
+			if got := Told().Match(nil, states); got != tt.want {
+				t.Errorf("%v on %v: told is %v", tt.state, on, got)
+			}
+		}
+	}
+	if all, got := roster.Channels(), Told().Channels(); !slices.Equal(got, all[:]) {
+		t.Errorf("told asks about %v", got)
+	}
+}
+
+func TestAnd(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b, want string
+		fields     bool
+	}{
+		{"everyone", "everyone", "everyone", false},
+		{"everyone", "told", "told", false},
+		{"tier = 1", "everyone", "tier = 1", true},
+		{"tier = 1 and country = US", "told", "tier = 1 and country = US and told", true},
+		{"tier = 1 or country = US", "told", "(tier = 1 or country = US) and told", true},
+		{"not (sms = failed and told)", "told and call = failed", "not (sms = failed and told) and told and call = failed", false},
+	} {
+		a, b := mustParse(t, tt.a), mustParse(t, tt.b)
+		got := a.And(b)
+		if got.String() != tt.want || mustParse(t, got.String()).String() != tt.want || got.AsksFields() != tt.fields {
+			t.Errorf("%s and %s: %s, asks about fields: %v", tt.a, tt.b, got, got.AsksFields())
+		}
+		if a.String() != tt.a || b.String() != tt.b {
+			t.Errorf("the parts became %s and %s", a, b)
+		}
+	}
+}
+
 func genExpr(depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		shape := rapid.IntRange(0, 9).Draw(t, "shape")
@@ -132,7 +191,7 @@ func genExpr(depth int) *rapid.Generator[string] {
 		}
 		return rapid.SampledFrom([]string{
 			"tier<=2", "tier in (1, 2)", "data has password", `region = "New York"`, "region != in", "country in (us,MX)",
-			"language = es", "sms = failed", "email in (failed, EXPIRED)", "Tier > 0",
+			"language = es", "sms = failed", "email in (failed, EXPIRED)", "Tier > 0", "told", "Told",
 		}).Draw(t, "test")
 	})
 }
@@ -159,7 +218,7 @@ func TestStringReadsBack(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"", "everyone", "tier <= 2 and not (country in (US, \"x y\") or sms = failed)", "((", "in in (in)", "\xff"} {
+	for _, s := range []string{"", "everyone", "told", "not told or told", "tier <= 2 and not (country in (US, \"x y\") or sms = failed)", "((", "in in (in)", "\xff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -29,8 +29,11 @@ func (e *ParseError) Error() string {
 	return fmt.Sprintf("column %d: %s; %s", e.Offset+1, e.Message, e.Remedy)
 }
 
+// told is the one test without a comparison.
+const told = "told"
+
 var (
-	keys    = []string{"tier", "data", "country", "region", "time_zone", "language", "sms", "email", "call"}
+	keys    = []string{told, "tier", "data", "country", "region", "time_zone", "language", "sms", "email", "call"}
 	compare = []string{"=", "!=", "<", "<=", ">", ">="}
 )
 
@@ -225,6 +228,9 @@ func (p *parser) test() (expr, error) {
 	name := strings.ToLower(key.text)
 	if !slices.Contains(keys, name) {
 		return nil, key.errorf(spell.Remedy(key.text, keys), "%s is nothing to test", key)
+	}
+	if name == told {
+		return toldTest{}, nil
 	}
 	if name == "data" {
 		if t := p.peek(); !p.word("has") {

@@ -5,6 +5,9 @@
 //
 // Crash: what was acknowledged is on the server's disk. What was not is ErrUnknownOutcome to the caller and must be
 // looked up, never repeated blindly. Nothing lands late: the client's reconnect buffer is off.
+//
+// The broker goes by the machine's clock, everybody above by the calendar: every instant is translated here, on its way in
+// and out.
 package bus
 
 import (
@@ -20,6 +23,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
+
+	"candor/pkg/clock"
 )
 
 const (
@@ -49,6 +54,7 @@ type Config struct {
 	Server       Server // an embedded server, reached without a socket
 	Name         string // shown by the server; replies arrive under _INBOX.<Name>
 	NKeySeedFile string // the user's seed, for a server that wants credentials
+	Clock        clock.Clock
 }
 
 // Bus is one connection to NATS; all its methods may be called by many goroutines.
@@ -57,19 +63,20 @@ type Bus struct {
 	js    jetstream.JetStream
 	log   zerolog.Logger
 	stuck func(stream string)
+	clock clock.Clock
 
 	closed chan struct{} // closed when the connection is gone for good
 
 	mu          sync.Mutex
 	reconnected chan struct{} // closed, and replaced, at every reconnect
-	clock       string        // any stream; asked for the broker's time
+	timeStream  string        // any stream; asked for the broker's time
 	inMemory    []BucketSpec  // buckets that a restarted server has forgotten
 }
 
 // Connect opens the connection. While nobody answers it waits, says so in the log, and ends only with ctx.
 func Connect(ctx context.Context, cfg Config, log zerolog.Logger) (*Bus, error) {
 	b := &Bus{
-		log: log, stuck: func(string) {},
+		log: log, stuck: func(string) {}, clock: cfg.Clock,
 		closed: make(chan struct{}), reconnected: make(chan struct{}),
 	}
 	connected := make(chan struct{})

@@ -205,7 +205,7 @@ func (b *Bus) handle(ctx context.Context, m *nats.Msg, h func(context.Context, *
 	}
 	d := &Delivery{
 		Subject: m.Subject, Data: m.Data, Header: readHeader(m.Header),
-		Seq: meta.Sequence.Stream, Time: meta.Timestamp, Delivered: meta.NumDelivered, msg: m,
+		Seq: meta.Sequence.Stream, Time: b.clock.FromMachine(meta.Timestamp), Delivered: meta.NumDelivered, msg: m,
 	}
 	err = b.call(ctx, d, h)
 	var (

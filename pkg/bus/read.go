@@ -54,7 +54,7 @@ func (b *Bus) LastDirect(ctx context.Context, stream, subject string) (Stored, e
 	if s.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)); err != nil {
 		return Stored{}, fmt.Errorf("read %s: time: %w", subject, err)
 	}
-	s.Subject, s.Data, s.Header = m.Header.Get(jetstream.SubjectHeader), m.Data, readHeader(m.Header)
+	s.Subject, s.Time, s.Data, s.Header = m.Header.Get(jetstream.SubjectHeader), b.clock.FromMachine(s.Time), m.Data, readHeader(m.Header)
 	return s, nil
 }
 
@@ -97,7 +97,7 @@ func (b *Bus) get(ctx context.Context, stream string, req getRequest) (Stored, e
 		return Stored{}, fmt.Errorf("read %s: empty answer", what)
 	}
 	m := resp.Message
-	s := Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
+	s := Stored{Subject: m.Subject, Seq: m.Seq, Time: b.clock.FromMachine(m.Time), Data: m.Data}
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {
@@ -283,7 +283,7 @@ func (r *reader) session(ctx context.Context) error {
 			return fmt.Errorf("message %d came as %d", n, meta.Sequence.Consumer)
 		}
 		seq := meta.Sequence.Stream
-		if err := r.fn(Stored{Subject: msg.Subject(), Seq: seq, Time: meta.Timestamp, Data: msg.Data(), Header: readHeader(msg.Headers())}); err != nil {
+		if err := r.fn(Stored{Subject: msg.Subject(), Seq: seq, Time: r.b.clock.FromMachine(meta.Timestamp), Data: msg.Data(), Header: readHeader(msg.Headers())}); err != nil {
 			return fnError{err}
 		}
 		r.next = seq + 1

@@ -24,7 +24,7 @@ func (b *Bus) State(ctx context.Context, stream string) (StreamState, error) {
 		return StreamState{}, err
 	}
 	s := info.State
-	return StreamState{First: s.FirstSeq, Last: s.LastSeq, Msgs: s.Msgs, Created: info.Created, Deleted: s.NumDeleted}, nil
+	return StreamState{First: s.FirstSeq, Last: s.LastSeq, Msgs: s.Msgs, Created: b.clock.FromMachine(info.Created), Deleted: s.NumDeleted}, nil
 }
 
 func (b *Bus) info(ctx context.Context, stream string, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
@@ -114,12 +114,12 @@ func (b *Bus) Consumer(ctx context.Context, stream, durable string) (ConsumerSta
 	return ConsumerState{Pending: i.NumPending, AckPending: i.NumAckPending, Redelivered: i.NumRedelivered}, nil
 }
 
-// Now returns the broker's clock.
+// Now returns what the calendar shows by the broker's clock.
 func (b *Bus) Now(ctx context.Context) (time.Time, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	b.mu.Lock()
-	stream := b.clock
+	stream := b.timeStream
 	b.mu.Unlock()
 	if stream == "" {
 		names := b.js.StreamNames(ctx)
@@ -133,14 +133,14 @@ func (b *Bus) Now(ctx context.Context) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("ask the broker's clock: a stream: %w", ErrNotFound)
 		}
 		b.mu.Lock()
-		b.clock = stream
+		b.timeStream = stream
 		b.mu.Unlock()
 	}
 	info, err := b.info(ctx, stream)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask the broker's clock: %w", err)
 	}
-	return info.TimeStamp, nil
+	return b.clock.FromMachine(info.TimeStamp), nil
 }
 
 // DropConsumer deletes a durable consumer, and with it what it knows of messages in hand; none is no error.

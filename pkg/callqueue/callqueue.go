@@ -7,11 +7,13 @@
 // cannot store its events throws the queue away and folds the stored ones into an empty one, which gives the same queue.
 //
 // What the events do not say is given from outside, before a fold as after it: the rules of an incident, whether it is
-// held, numbers that must not be called, and the facts of a customer. The queue's clock ticks in seconds.
+// held or closing, numbers that must not be called, and the facts of a customer. The queue's clock ticks in seconds.
 package callqueue
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"candor/pkg/playbook"
@@ -59,9 +61,10 @@ const (
 	// reserve is one in how many leases goes to the least urgent that may be called.
 	reserve = 10
 	classes = 5
-	// The words of the two ends that have no disposition.
+	// The words of the ends that have no disposition.
 	reasonNoNumber  = "no_number"
 	reasonDoNotCall = "do_not_call"
+	reasonClosed    = "closed"
 	agentSkip       = "agent_skip"
 )
 
@@ -119,6 +122,8 @@ type incident struct {
 	name  string
 	rules *playbook.Calls
 	held  bool
+	// closing is what becomes of the calls that are left; unspecified while the incident goes on.
+	closing candorv1.CallsAtClose
 	// pages by number, as an index into Queue.pages plus one.
 	pages map[uint32]uint32
 	// hours by the names of their zones.
@@ -170,6 +175,40 @@ func (q *Queue) SetRules(now time.Time, name string, rules *playbook.Calls) {
 // Hold keeps all tasks of an incident from being claimed, or lets them go again. It is no event: the incident's own state
 // says whether it is paused.
 func (q *Queue) Hold(name string, held bool) { q.incident(name).held = held }
+
+// Close says that an incident is closing, or goes on after all, and what becomes of its calls: DRAIN has those made that
+// there are, with their retries and call-backs; WITHDRAW takes back, with the events that are returned, all that nobody makes
+// at this moment, and those that are being made as soon as they have ended. Whoever is ordered to be called after that is not,
+// and whoever wishes it under either: the task ends at once. It is no event: the incident's own state says so, and is told
+// again after a fold.
+func (q *Queue) Close(at time.Time, name string, how candorv1.CallsAtClose) []*candorv1.CallEvent {
+	in := q.incident(name)
+	if in.closing == how {
+		return nil
+	}
+	if in.closing = how; how != candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW {
+		return nil
+	}
+	ids := slices.DeleteFunc(q.all(in), func(id uint32) bool { return q.tasks.at(id).has(leaseOut) })
+	return q.withdraw(in, ids, candorv1.CallState_CALL_STATE_EXPIRED, reasonClosed, sec(at))
+}
+
+// all returns the tasks of an incident, page by page.
+func (q *Queue) all(in *incident) (ids []uint32) {
+	for _, number := range slices.Sorted(maps.Keys(in.pages)) {
+		for _, id := range q.pages[in.pages[number]-1].slots {
+			if id != 0 {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// withdrawn says that tasks of the incident end as soon as nobody holds them.
+func (in *incident) withdrawn() bool {
+	return in.closing == candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW
+}
 
 // Suppress closes voice for a number, given as a keyed hash, in every task; Tick ends those that have no other. It is no
 // event: the list of suppressions is kept elsewhere, and is told again after a fold.

@@ -16,7 +16,7 @@ var errNoSlots = errors.New("no slots")
 
 // Queue makes tasks of the customers of a page. A customer whose task is open has the wave added to it, one whose task is over
 // is called again. Customers who are in the wave already are left alone; if all of them are, there is no event.
-// Those who must not be called end at once.
+// Those who must not be called end at once, as do, once the calls are taken back, all whose task is not open.
 func (q *Queue) Queue(at time.Time, name string, e *candorv1.CallsQueued, facts FactsOf) ([]*candorv1.CallEvent, error) {
 	in, now := q.incident(name), sec(at)
 	if in.rules == nil {
@@ -42,6 +42,11 @@ func (q *Queue) Queue(at time.Time, name string, e *candorv1.CallsQueued, facts 
 	for _, slot := range fresh {
 		known[slot] = facts(e.GetPage(), slot)
 	}
+	// An order that waited for its hours is among the calls that a drain has made.
+	var tooLate []uint32
+	if in.withdrawn() {
+		tooLate = q.closed(in, e.GetPage(), fresh)
+	}
 	queued := &candorv1.CallEvent{Event: &candorv1.CallEvent_Queued{Queued: &candorv1.CallsQueued{
 		Wave: e.GetWave(), Page: e.GetPage(), Slots: journal.Runs(fresh), Priority: e.GetPriority(), Purpose: e.GetPurpose(),
 		NotBefore: e.GetNotBefore(),
@@ -49,7 +54,27 @@ func (q *Queue) Queue(at time.Time, name string, e *candorv1.CallsQueued, facts 
 	if err := q.apply(now, in, queued, func(_, slot uint32) Facts { return known[slot] }); err != nil {
 		return nil, fmt.Errorf("queue calls of incident %s: %w", name, err)
 	}
-	return append([]*candorv1.CallEvent{queued}, q.suppress(in, e.GetPage(), fresh, known, now)...), nil
+	events := append([]*candorv1.CallEvent{queued}, q.suppress(in, e.GetPage(), fresh, known, now)...)
+	return append(events, q.refuse(in, e.GetPage(), tooLate, now)...), nil
+}
+
+// closed returns those of the slots whose task is not open.
+func (q *Queue) closed(in *incident, page uint32, slots []uint32) (late []uint32) {
+	for _, slot := range slots {
+		if id := q.task(Place{in.name, page, slot}); id == 0 || q.tasks.at(id).over() {
+			late = append(late, slot)
+		}
+	}
+	return late
+}
+
+// refuse ends the tasks of those who were too late.
+func (q *Queue) refuse(in *incident, page uint32, late []uint32, now uint32) []*candorv1.CallEvent {
+	ids := make([]uint32, 0, len(late))
+	for _, slot := range late {
+		ids = append(ids, q.task(Place{in.name, page, slot}))
+	}
+	return q.withdraw(in, ids, candorv1.CallState_CALL_STATE_EXPIRED, reasonClosed, now)
 }
 
 // suppress ends the tasks of customers of whom the facts say that they must not be called.
@@ -93,7 +118,8 @@ type Asked struct {
 }
 
 // Ask notes that a customer asked to be called: in their own time if they named one, whatever the hours, and first of all when
-// it has come. A request that was told before makes no event.
+// it has come. A request that was told before makes no event. While the incident is closing, a task that is not open ends at
+// once.
 func (q *Queue) Ask(at time.Time, a Asked, facts FactsOf) ([]*candorv1.CallEvent, error) {
 	in, now := q.incident(a.Place.Incident), sec(at)
 	if in.rules == nil {
@@ -108,13 +134,18 @@ func (q *Queue) Ask(at time.Time, a Asked, facts FactsOf) ([]*candorv1.CallEvent
 		}
 	}
 	f := facts(a.Place.Page, a.Place.Slot)
+	var tooLate []uint32
+	if in.closing != candorv1.CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED {
+		tooLate = q.closed(in, a.Place.Page, []uint32{a.Place.Slot})
+	}
 	ev := &candorv1.CallEvent{Event: &candorv1.CallEvent_CallBackAsked{CallBackAsked: &candorv1.CallBackAsked{
 		Customer: a.Place.proto(), At: proto(sec(a.At)), Request: a.Request,
 	}}}
 	if err := q.apply(now, in, ev, func(uint32, uint32) Facts { return f }); err != nil {
 		return nil, fmt.Errorf("ask for a call of %v: %w", a.Place, err)
 	}
-	return append([]*candorv1.CallEvent{ev}, q.suppress(in, a.Place.Page, []uint32{a.Place.Slot}, map[uint32]Facts{a.Place.Slot: f}, now)...), nil
+	events := append([]*candorv1.CallEvent{ev}, q.suppress(in, a.Place.Page, []uint32{a.Place.Slot}, map[uint32]Facts{a.Place.Slot: f}, now)...)
+	return append(events, q.refuse(in, a.Place.Page, tooLate, now)...), nil
 }
 
 // Withdraw ends open tasks of an incident: those of the places, or all of them without any. Whoever is in a call with such a
@@ -134,13 +165,7 @@ func (q *Queue) Withdraw(at time.Time, name string, places []Place, state candor
 		}
 	}
 	if places == nil {
-		for _, number := range slices.Sorted(maps.Keys(in.pages)) {
-			for _, id := range q.pages[in.pages[number]-1].slots {
-				if id != 0 {
-					ids = append(ids, id)
-				}
-			}
-		}
+		ids = q.all(in)
 	}
 	return q.withdraw(in, ids, state, reason, sec(at)), nil
 }

@@ -199,6 +199,8 @@ func (q *Queue) follows(t *task, in *incident, d playbook.Disposition, a *attemp
 		return 0, end{state: endState(d.Ends)}
 	case t.pending != 0: // an earlier call, reported late, has told the customer
 		return 0, end{state: endState(in.rules.Dispositions[q.words.list[t.pending]].Ends)}
+	case in.withdrawn(): // nobody tries again
+		return 0, failed
 	case d.CallBack:
 		return q.after(t, in, a.callBack, 0, t.phone, now), end{}
 	case d.Most > 0 && q.times(t, a.disposition) >= d.Most && !t.has(asked):

@@ -114,6 +114,9 @@ func (q *Queue) doom(t *task, in *incident, w wish, now uint32) (end, bool) {
 	if t.pending != 0 {
 		return end{endState(in.rules.Dispositions[q.words.list[t.pending]].Ends), t.pending}, true
 	}
+	if in.withdrawn() {
+		return end{candorv1.CallState_CALL_STATE_EXPIRED, q.words.of(reasonClosed)}, true
+	}
 	if t.cooling(now) {
 		return end{}, false
 	}

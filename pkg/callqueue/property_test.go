@@ -31,6 +31,7 @@ type player struct {
 	t      *rapid.T
 	places []Place
 	leases []*held
+	left   map[string]uint64 // open tasks of the incidents that are closing, when that was looked at last
 }
 
 func newPlayer(t *rapid.T, tb testing.TB) *player {
@@ -55,7 +56,7 @@ func newPlayer(t *rapid.T, tb testing.TB) *player {
 		}
 		rules[name] = &r
 	}
-	p := &player{world: newWorld(tb, from, rules), t: t}
+	p := &player{world: newWorld(tb, from, rules), t: t, left: map[string]uint64{}}
 	names := []string{"America/New_York", "America/Los_Angeles", "Europe/London", "America/Phoenix", "Australia/Lord_Howe"}
 	for _, name := range []string{"b-1", "b-2"} {
 		for page := range uint32(2) {
@@ -106,6 +107,12 @@ func (p *player) checks() {
 	for _, name := range p.q.Incidents() {
 		for state, n := range p.q.Counts(p.now, name).States {
 			seen[state] += n
+		}
+	}
+	for name, how := range p.closing {
+		before, looked := p.left[name]
+		if p.left[name] = p.q.Open(name); how == candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW && looked && p.left[name] > before {
+			p.t.Fatalf("the calls of %s are taken back, and it has %d open tasks after %d", name, p.left[name], before)
 		}
 	}
 	states := map[string]uint64{}
@@ -200,6 +207,9 @@ func (p *player) claims(c Claim) {
 			}
 			return
 		}
+		if p.closing[granted[0].Place.Incident] == candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW {
+			p.t.Fatalf("%v was leased, and the calls were taken back", granted[0].Place)
+		}
 		if !slices.Contains(want, granted[0].Place) {
 			p.t.Fatalf("claimed %v, want one of %v", granted[0].Place, want)
 		}
@@ -264,7 +274,7 @@ func (p *player) step() {
 			}
 		}
 	case 14:
-		switch rapid.IntRange(0, 5).Draw(t, "outside") {
+		switch rapid.IntRange(0, 7).Draw(t, "outside") {
 		case 0:
 			name := rapid.SampledFrom([]string{"b-1", "b-2"}).Draw(t, "incident")
 			p.held[name] = !p.held[name]
@@ -287,6 +297,17 @@ func (p *player) step() {
 				t.Fatal(err)
 			}
 			p.store(name, events...)
+		case 3:
+			name := rapid.SampledFrom([]string{"b-1", "b-2"}).Draw(t, "incident")
+			if _, closing := p.closing[name]; closing { // and is opened again
+				delete(p.left, name)
+				p.close(name, candorv1.CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED)
+				delete(p.closing, name)
+				break
+			}
+			p.close(name, rapid.SampledFrom([]candorv1.CallsAtClose{
+				candorv1.CallsAtClose_CALLS_AT_CLOSE_DRAIN, candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW,
+			}).Draw(t, "calls"))
 		}
 	case 15:
 		p.sameAsRefolded()
@@ -348,6 +369,7 @@ func (p *player) report() {
 
 // sameAsRefolded takes the queue over, as a new owner does.
 func (p *player) sameAsRefolded() {
+	p.tick() // the calls of an incident that is closing end with their leases
 	q := p.refold()
 	if diff := gocmp.Diff(p.view(p.q), p.view(q)); diff != "" {
 		p.t.Fatalf("refolded (-live +refolded):\n%s", diff)

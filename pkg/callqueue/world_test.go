@@ -29,13 +29,14 @@ type world struct {
 	rules      map[string]*playbook.Calls
 	facts      map[Place]Facts
 	held       map[string]bool
+	closing    map[string]candorv1.CallsAtClose
 	suppressed []uint64
 	random     uint64
 	audit      *audit // nil where nobody looks on
 }
 
 func newWorld(t testing.TB, now time.Time, rules map[string]*playbook.Calls) *world {
-	w := &world{t: t, q: New(), now: now, rules: rules, facts: map[Place]Facts{}, held: map[string]bool{}}
+	w := &world{t: t, q: New(), now: now, rules: rules, facts: map[Place]Facts{}, held: map[string]bool{}, closing: map[string]candorv1.CallsAtClose{}}
 	for name, r := range rules {
 		w.q.SetRules(now, name, r)
 	}
@@ -162,6 +163,11 @@ func (w *world) renew(dialer string, l Lease, lasting time.Duration) (time.Time,
 	return until, err
 }
 
+func (w *world) close(name string, how candorv1.CallsAtClose) {
+	w.closing[name] = how
+	w.store(name, w.q.Close(w.now, name, how)...)
+}
+
 func (w *world) tick() {
 	for _, ev := range w.q.Tick(w.now) {
 		w.store(ev.Incident, ev.CallEvent)
@@ -192,6 +198,11 @@ func (w *world) refold() *Queue {
 	}
 	for _, n := range w.suppressed {
 		q.Suppress(w.now, n)
+	}
+	for name, how := range w.closing {
+		if events := q.Close(w.now, name, how); len(events) > 0 {
+			w.t.Fatalf("the new owner takes back what the old one left: %v", events)
+		}
 	}
 	return q
 }

@@ -8,7 +8,7 @@ import (
 // maxDrift is how far two clocks may be apart before nobody is told: quiet hours are judged by the wall clock.
 const maxDrift = time.Minute
 
-// clockWatch notices that the wall clock was set, or that the machine slept, by comparing it with a clock nobody sets.
+// clockWatch notices that the machine's wall clock was set, or that the machine slept, by comparing it with a clock nobody sets.
 type clockWatch struct {
 	mu    sync.Mutex
 	wall  time.Time

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/provider"
@@ -29,7 +30,7 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Config says how a channel's orders are worked off.
+// Config says how a channel's orders are worked off. Its durations are the machine's, but for PollAfter and PollHorizon.
 type Config struct {
 	Channel  candorv1.Channel `yaml:"-"`
 	Provider string           `yaml:"-"`
@@ -126,11 +127,12 @@ type Stride struct {
 	Attempt uint32
 	Slots   []uint32
 	// Address is which of the customer's addresses each slot uses.
-	Address    []int
-	Provider   string
-	Sender     string
+	Address  []int
+	Provider string
+	Sender   string
+	// SendBefore is the machine's time, with its monotonic reading.
 	SendBefore time.Time
-	// Slot intents were announced at this time.
+	// At is when the slots were announced, by the calendar.
 	At time.Time
 	// Halted says that nobody may be told any more, since the incident was paused or ended. It is asked before each request.
 	Halted func() bool
@@ -149,7 +151,8 @@ type Outcome struct {
 type Doubt struct {
 	Slot    uint32
 	Address int
-	Since   time.Time
+	// Since is the machine's time, by which the provider goes.
+	Since time.Time
 }
 
 // Finding is the provider's answer about a doubt.
@@ -219,15 +222,13 @@ type Deps struct {
 	Courier   Courier
 	// BootID of the data folder, 0 in a process that has none of its own, and WorkerID among the boot's processes.
 	BootID, WorkerID uint64
-	// Booted is when this boot began: intents of earlier boots were announced before it by processes now dead. Zero
+	// Booted is when this boot began, by the calendar: intents of earlier boots were announced before it by processes now dead. Zero
 	// where other processes share the broker.
 	Booted time.Time
 	// SpaceLow says that the disk is nearly full, where the broker is embedded.
 	SpaceLow func() bool
-	Now      func() time.Time
-	// Mono is a clock that nobody sets.
-	Mono func() time.Duration
-	Log  zerolog.Logger
+	Clock    clock.Clock
+	Log      zerolog.Logger
 }
 
 // Worker works off the orders of one channel.
@@ -240,7 +241,8 @@ type Worker struct {
 	// when each complaint that concerns everybody was last logged
 	complained map[string]time.Duration
 
-	clock    clockWatch
+	ways     *ways
+	watch    clockWatch
 	stopping <-chan struct{}
 }
 
@@ -253,7 +255,10 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.SpaceLow = func() bool { return false }
 	}
 	d.Log = d.Log.With().Str("channel", topology.ChannelToken(cfg.Channel)).Logger()
-	return &Worker{cfg: cfg, Deps: d, hand: map[journal.Key]*inHand{}, complained: map[string]time.Duration{}, clock: newClockWatch(d.Now(), d.Mono())}, nil
+	return &Worker{
+		cfg: cfg, Deps: d, hand: map[journal.Key]*inHand{}, complained: map[string]time.Duration{},
+		ways: newWays(), watch: newClockWatch(d.Clock.Machine(), d.Clock.Mono()),
+	}, nil
 }
 
 // Run works until ctx ends and the work in hand is done.
@@ -324,13 +329,16 @@ func (w *Worker) release(k journal.Key, in *inHand) {
 func (w *Worker) complain(what string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.Mono()
+	now := w.Clock.Mono()
 	if last, ok := w.complained[what]; ok && now-last < w.cfg.Hold {
 		return false
 	}
 	w.complained[what] = now
 	return true
 }
+
+// after returns what the calendar shows when the machine has worked for d.
+func (w *Worker) after(now time.Time, d time.Duration) time.Time { return now.Add(w.Clock.Work(d)) }
 
 func (w *Worker) stopped() bool {
 	select {

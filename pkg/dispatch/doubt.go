@@ -23,7 +23,7 @@ func (h *hand) doubtDue(n uint32) (time.Time, bool) {
 	switch {
 	case canAsk:
 		// The request had ended when its writer spoke, but the provider may still be storing the message.
-		return said.Add(max(h.cfg.VisibilityLag, shortestLag)), true
+		return h.after(said, max(h.cfg.VisibilityLag, shortestLag)), true
 	case h.terms.ResendUncertainAfter > 0:
 		return said.Add(h.terms.ResendUncertainAfter), true
 	}
@@ -41,7 +41,7 @@ func (h *hand) ownerGone(ref journal.IntentRef) time.Time {
 	if !h.Booted.IsZero() && ref.BootID != 0 && ref.BootID < h.BootID && h.Booted.Before(last) {
 		last = h.Booted
 	}
-	return last.Add(h.cfg.RequestTimeout + h.cfg.VisibilityLag)
+	return h.after(last, h.cfg.RequestTimeout+h.cfg.VisibilityLag)
 }
 
 // settleDoubts finds out what can be found out now.
@@ -63,7 +63,7 @@ func (h *hand) settleDoubts(ctx context.Context, now time.Time) error {
 		at, _ := h.st.Doubt(n)
 		switch {
 		case canAsk:
-			doubts = append(doubts, Doubt{Slot: n, Address: h.st.Address(n), Since: ref.At})
+			doubts = append(doubts, Doubt{Slot: n, Address: h.st.Address(n), Since: h.Clock.ToMachine(ref.At)})
 		case at.IsZero():
 			said.add(n, h.st.Attempt(n), fact{result: candorv1.Result_RESULT_UNKNOWN, reason: "sender_died"})
 		default:

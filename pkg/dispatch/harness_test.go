@@ -15,6 +15,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/pii"
@@ -46,8 +47,10 @@ type world struct {
 	carrier *carrier
 	terms   Terms
 	cfg     Config
-	now     func() time.Time
-	mono    func() time.Duration
+	clock   clock.Clock
+	now     func() time.Time     // the machine's
+	mono    func() time.Duration // the machine's
+	cancel  context.CancelFunc   // tells the worker that was started last to stop
 }
 
 var textHash = sha256.Sum256([]byte("text"))
@@ -55,9 +58,31 @@ var textHash = sha256.Sum256([]byte("text"))
 // newWorld opens the journal of a page with n customers of a declared incident.
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
+	return newWorldBy(t, n, clock.Clock{}, bustest.New(t))
+}
+
+// newFastWorld is newWorld where the calendar starts at an instant and goes so many times as fast as the machine.
+func newFastWorld(t *testing.T, n int, origin time.Time, speed float64) *world {
+	t.Helper()
+	server, _ := bustest.Start(t, bustest.Options{})
+	c := clock.Fast(origin, time.Now(), speed)
+	b, err := bus.Connect(t.Context(), bus.Config{Server: server, Name: "fast", Clock: c}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return newWorldBy(t, n, c, b)
+}
+
+func newWorldBy(t *testing.T, n int, c clock.Clock, b *bus.Bus) *world {
+	t.Helper()
 	start := time.Now()
 	w := &world{
-		t: t, bus: bustest.New(t), key: journal.Key{Channel: sms, Incident: testIncident, Wave: testWave, Page: 0}, hash: []byte("plan"),
+		t: t, bus: b, clock: c, key: journal.Key{Channel: sms, Incident: testIncident, Wave: testWave, Page: 0}, hash: []byte("plan"),
 		now: time.Now, mono: func() time.Duration { return time.Since(start) },
 	}
 	w.cfg = DefaultConfig(sms)
@@ -66,8 +91,8 @@ func newWorld(t *testing.T, n int) *world {
 	w.cfg.RetryFirst, w.cfg.RetryMost, w.cfg.PausePoll = 10*time.Millisecond, 50*time.Millisecond, time.Second
 	w.terms = Terms{TextHash: textHash[:], Quiet: window.None(), Zone: time.UTC, RetryBudget: time.Hour}
 	w.carrier = &carrier{held: map[uint32][]string{}}
-	w.journal = journal.New(w.bus, bus.Direct{Bus: w.bus, Stream: topology.StreamJournal}, func() time.Time { return w.now() })
-	w.log = incident.NewLog(w.bus, time.Now)
+	w.journal = journal.New(w.bus, bus.Direct{Bus: w.bus, Stream: topology.StreamJournal}, func() time.Time { return c.FromMachine(w.now()) })
+	w.log = incident.NewLog(w.bus, c.Now)
 	w.carrier.page = &roster.Page{TimeZone: "UTC", Language: "en"}
 	for i := range n {
 		w.carrier.page.Customers = append(w.carrier.page.Customers, roster.Customer{
@@ -153,8 +178,8 @@ func (w *world) start(change ...func(*Deps)) (stop func()) {
 	reg := incident.NewRegistry(w.bus)
 	d := Deps{
 		Bus: w.bus, Journal: w.journal, Incidents: reg, Pages: w.carrier, Limiter: ratelimit.New(kv, time.Now, zerolog.Nop()),
-		Courier: courier{w}, BootID: 2, WorkerID: 1, Booted: time.Now(), Now: func() time.Time { return w.now() }, Mono: func() time.Duration { return w.mono() },
-		Log: zerolog.Nop(),
+		Courier: courier{w}, BootID: 2, WorkerID: 1, Booted: w.clock.Now(), Log: zerolog.Nop(),
+		Clock: w.clock.On(func() time.Time { return w.now() }, func() time.Duration { return w.mono() }),
 	}
 	for _, c := range change {
 		c(&d)
@@ -164,6 +189,7 @@ func (w *world) start(change ...func(*Deps)) (stop func()) {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := reg.Run(ctx); err != nil {

@@ -39,6 +39,8 @@ type hand struct {
 	st    *journal.State
 	round Round
 	terms Terms
+	// way is the sender on which the page has the right of way; empty for none.
+	way string
 	// polled says that the provider was asked for final words: once is enough for an order.
 	polled bool
 	// progress tells the broker that the order is still in hand. It is called by work done, never by a timer.
@@ -122,7 +124,7 @@ func (h *hand) work(ctx context.Context) error {
 		return nil
 	}
 	settled := h.settled()
-	if settled && len(h.unpolled(h.Now())) == 0 {
+	if settled && len(h.unpolled(h.Clock.Now())) == 0 {
 		return nil
 	}
 	switch err := h.ready(ctx); {
@@ -141,6 +143,7 @@ func (h *hand) work(ctx context.Context) error {
 			return err
 		}
 	}
+	defer h.leaveWay()
 	for {
 		if h.stopped() {
 			return errStopping
@@ -162,11 +165,13 @@ func (h *hand) ready(ctx context.Context) error {
 	if inc == nil {
 		return fmt.Errorf("incident %s is not known here yet", h.key.Incident)
 	}
-	if !inc.Declared() && !inc.Ended() {
-		return dead("incident %s is not declared", h.key.Incident)
-	}
+	// This reads the incident anew where memory knows less than the order does: an approval that has not arrived here yet is
+	// waited for, and makes no dead letter.
 	if err := h.approved(ctx, inc); err != nil {
 		return err
+	}
+	if !inc.Declared() && !inc.Ended() {
+		return dead("incident %s is not declared", h.key.Incident)
 	}
 	page, err := h.Pages.OpenPage(ctx, h.key.Incident, h.key.Page, h.st.Opened.GetPageSha256())
 	if err != nil {
@@ -200,7 +205,7 @@ func (h *hand) approved(ctx context.Context, inc *incident.Incident) error {
 			return nil
 		}
 		// What is kept in memory may be a moment behind the approval of an addition.
-		fresh, err := incident.NewLog(h.Bus, h.Now).Load(ctx, h.key.Incident)
+		fresh, err := incident.NewLog(h.Bus, h.Clock.Now).Load(ctx, h.key.Incident)
 		if err != nil {
 			return fmt.Errorf("read incident %s: %w", h.key.Incident, err)
 		}
@@ -227,7 +232,7 @@ func (h *hand) giveIn(ctx context.Context) error {
 
 // step does the next thing that the page needs. It reports done when the order may be acknowledged.
 func (h *hand) step(ctx context.Context) (done bool, err error) {
-	now := h.Now()
+	now := h.Clock.Now()
 	if done, err := h.held(ctx, now); done || err != nil {
 		return done, err
 	}
@@ -254,25 +259,25 @@ func (h *hand) step(ctx context.Context) (done bool, err error) {
 		}
 		return true, h.putOff(ctx, "quiet_hours", next)
 	}
-	return false, h.stride(ctx, slots)
+	return h.stride(ctx, slots)
 }
 
 // held puts the order off while nobody may be told: paused, no space, a clock that jumped. The order of an ended incident
 // is done, unless its journal is sealed already: then nothing can be sent, but what was on its way is still found out.
 func (h *hand) held(ctx context.Context, now time.Time) (done bool, err error) {
 	inc := h.Incidents.Get(h.key.Incident)
-	switch drift, jumped := h.clock.check(now, h.Mono(), h.cfg.Hold); {
+	switch drift, jumped := h.watch.check(h.Clock.Machine(), h.Clock.Mono(), h.cfg.Hold); {
 	case inc.Ended() && h.st.SealedFor == "":
 		return true, nil
 	case inc.Ended():
 		return false, nil
 	case inc.PausedFor(h.key.Channel):
-		return true, h.putOff(ctx, "paused", now.Add(h.cfg.PausePoll))
+		return true, h.putOff(ctx, "paused", h.after(now, h.cfg.PausePoll))
 	case jumped:
 		if drift != 0 {
 			h.Log.Error().Dur("drift", drift).Dur("hold", h.cfg.Hold).Msg("clock jumped: nobody is told until it has proved right; check the time service")
 		}
-		return true, h.putOff(ctx, "clock", now.Add(h.cfg.Hold))
+		return true, h.putOff(ctx, "clock", h.after(now, h.cfg.Hold))
 	case h.SpaceLow():
 		if h.complain("space") {
 			h.Log.Error().Msg("disk is nearly full: nothing new is sent until space is free")
@@ -359,6 +364,7 @@ func (h *hand) suppress(ctx context.Context, slots []uint32) ([]uint32, error) {
 
 // rest ends the work for now: nothing can be sent at this moment.
 func (h *hand) rest(ctx context.Context, now time.Time) (done bool, err error) {
+	h.leaveWay()
 	next, why := h.nextTime(now)
 	if next.IsZero() {
 		if len(h.unpolled(now)) == 0 {
@@ -368,7 +374,7 @@ func (h *hand) rest(ctx context.Context, now time.Time) (done bool, err error) {
 	}
 	// A schedule costs an append and fires to the second: a short wait is cheaper in hand.
 	const short = time.Second
-	if wait := next.Sub(now); wait <= short {
+	if wait := h.Clock.Real(next.Sub(now)); wait <= short {
 		select {
 		case <-time.After(max(wait, 0)):
 			return false, nil
@@ -423,7 +429,7 @@ func (h *hand) putOff(ctx context.Context, reason string, until time.Time) error
 	if err := h.Bus.Schedule(ctx, later, target, until, data, nil); err != nil {
 		return fmt.Errorf("put off until %s: %w", until.UTC().Format(time.RFC3339), err)
 	}
-	if reason == "quiet_hours" && h.st.PutOffFor != reason && len(h.sendable(h.Now())) > 0 {
+	if reason == "quiet_hours" && h.st.PutOffFor != reason && len(h.sendable(h.Clock.Now())) > 0 {
 		e := h.Journal.Entry()
 		e.Event = &candorv1.JournalEntry_PutOff{PutOff: &candorv1.PutOff{Reason: reason, Until: timestamppb.New(until)}}
 		return h.Journal.Fact(ctx, k, h.st, e)

@@ -41,7 +41,7 @@ func (h *hand) poll(ctx context.Context) error {
 	if err := h.Journal.Hear(ctx, h.key, h.st); err != nil {
 		return fmt.Errorf("hear receipts: %w", err)
 	}
-	asked := h.unpolled(h.Now())
+	asked := h.unpolled(h.Clock.Now())
 	h.polled = true
 	var failed int
 	var cause error

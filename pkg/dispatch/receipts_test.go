@@ -444,7 +444,7 @@ func TestAnApprovalThatIsNotKnownYetIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := &hand{
-		Worker: &Worker{cfg: w.cfg, Deps: Deps{Bus: w.bus, Now: time.Now}}, key: w.key, st: st,
+		Worker: &Worker{cfg: w.cfg, Deps: Deps{Bus: w.bus}}, key: w.key, st: st,
 		order: &candorv1.Order{Incident: testIncident, Wave: "w0-r1", PlanHash: w.hash},
 	}
 	if err := h.approved(t.Context(), before); !errors.Is(err, errDead) {

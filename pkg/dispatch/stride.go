@@ -17,52 +17,57 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// stride sends to as many of the slots as share an attempt and a sender, once: reserve time, write down, send, record.
-func (h *hand) stride(ctx context.Context, slots []uint32) error {
+// stride sends to as many of the slots as share an attempt and a sender, once: reserve time, write down, send, record. It
+// reports done when it put the order off instead.
+func (h *hand) stride(ctx context.Context, slots []uint32) (done bool, err error) {
 	s, pace := h.choose(slots)
 	// A slow sender has a long queue of pages: each comes up for air, to see a pause and to keep its order in hand.
 	rctx, cancel := context.WithTimeout(ctx, reserveTime)
-	grant, err := h.Limiter.Reserve(rctx, limitKey(s.Provider, pace.Sender), pace.Units, pace.PerSec)
+	grant, err := h.reserve(rctx, LimitKey(s.Provider, pace.Sender), pace)
 	cancel()
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return nil
-	}
-	if err != nil {
-		return err
+	switch {
+	case errors.Is(err, errGivesWay): // for longer than a moment: its place in hand is for pages of other senders
+		return true, h.putOff(ctx, "right_of_way", h.after(h.Clock.Now(), h.cfg.PausePoll))
+	case errors.Is(err, errLookAgain), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return false, nil
+	case err != nil:
+		return false, err
 	}
 	// The wait for the limiter may have been long enough for a pause, a STOP or the end of the open hours.
-	now := h.Now()
+	machine := h.Clock.Machine()
+	now := h.Clock.FromMachine(machine)
 	if h.stopped() {
-		return errStopping
+		return false, errStopping
 	}
 	if !h.stillAllowed(now) {
-		return nil
+		return false, nil
 	}
-	s.At = now
-	s.SendBefore = now.Add(max(strideTime, grant.End.Sub(now)) + h.cfg.RequestTimeout)
+	// Requests go by the machine's clock, as the limiter does; whoever finds the intent goes by the calendar.
+	lasts := max(strideTime, grant.End.Sub(machine)) + h.cfg.RequestTimeout
+	s.At, s.SendBefore = now, machine.Add(lasts)
 
 	e := h.Journal.Entry()
 	e.Event = &candorv1.JournalEntry_Intent{Intent: &candorv1.Intent{
 		BootId: h.BootID, WorkerId: h.WorkerID, Attempt: s.Attempt, Slots: journal.Runs(s.Slots),
-		SendBefore: timestamppb.New(s.SendBefore), Provider: s.Provider, Sender: s.Sender,
+		SendBefore: timestamppb.New(h.after(now, lasts)), Provider: s.Provider, Sender: s.Sender,
 	}}
 	// A crash before this line sends nothing. A crash after it leaves an intent: the next owner waits until no request of
 	// it can be under way, and asks the provider. A crash after record finds everything settled.
 	if err := h.Journal.Fence(ctx, h.key, h.st, e); err != nil {
 		if errors.Is(err, bus.ErrOvertaken) {
-			return err
+			return false, err
 		}
-		return errors.Join(err, h.withdraw(ctx, s))
+		return false, errors.Join(err, h.withdraw(ctx, s))
 	}
 	s.Halted = func() bool {
 		inc := h.Incidents.Get(h.key.Incident)
 		return !inc.Declared() || inc.PausedFor(h.key.Channel)
 	}
 	// A context of its own: requests under way register with it, and all of them at one would wait for its lock.
-	sctx, done := context.WithCancel(ctx)
-	defer done()
+	sctx, end := context.WithCancel(ctx)
+	defer end()
 	outcomes := h.round.Send(sctx, s)
-	return h.record(ctx, h.judge(ctx, s, outcomes))
+	return false, h.record(ctx, h.judge(ctx, s, outcomes))
 }
 
 // withdraw says that a stride was not sent whose intent may have landed, or may land yet: only its writer knows that, and
@@ -159,7 +164,7 @@ func heldReason(reason string) bool { return strings.HasPrefix(reason, heldPrefi
 // judge turns the outcomes of a stride into facts.
 func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 	facts := newFacts(candorv1.Decider_DECIDER_WORKER, s.Provider)
-	now := h.Now()
+	now := h.Clock.Now()
 	var throttled time.Duration
 	var misconfigured, defect string
 	for i, o := range outcomes {
@@ -174,7 +179,7 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 			facts.add(n, s.Attempt, fact{result: candorv1.Result_RESULT_WITHDRAWN, reason: heldPrefix + "halted"})
 			continue
 		}
-		h.clock.observe(o.Skew)
+		h.watch.observe(o.Skew)
 		if o.Throttled {
 			throttled = max(throttled, o.RetryAfter, time.Second)
 		}
@@ -182,7 +187,7 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 		case provider.Accepted:
 			f.result = candorv1.Result_RESULT_ACCEPTED
 		case provider.NotSent:
-			f.result, f.retryAt = candorv1.Result_RESULT_RETRY, now.Add(h.backoff(s.Attempt, o.RetryAfter))
+			f.result, f.retryAt = candorv1.Result_RESULT_RETRY, h.after(now, h.backoff(s.Attempt, o.RetryAfter))
 		case provider.BadAddress:
 			f.result = candorv1.Result_RESULT_FAILED
 			if s.Address[i]+1 < h.round.Addresses(n) {
@@ -192,7 +197,7 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 			f.result = candorv1.Result_RESULT_FAILED
 		case provider.Misconfigured:
 			misconfigured = o.Reason
-			f.result, f.reason, f.retryAt = candorv1.Result_RESULT_RETRY, heldPrefix+o.Reason, now.Add(h.cfg.Hold)
+			f.result, f.reason, f.retryAt = candorv1.Result_RESULT_RETRY, heldPrefix+o.Reason, h.after(now, h.cfg.Hold)
 		case provider.Defect:
 			defect = o.Reason
 			f.result = candorv1.Result_RESULT_FAILED
@@ -202,7 +207,7 @@ func (h *hand) judge(ctx context.Context, s Stride, outcomes []Outcome) *facts {
 		facts.add(n, s.Attempt, f)
 	}
 	if throttled > 0 {
-		if err := h.Limiter.Push(ctx, limitKey(s.Provider, s.Sender), now.Add(throttled)); err != nil {
+		if err := h.Limiter.Push(ctx, LimitKey(s.Provider, s.Sender), h.Clock.Machine().Add(throttled)); err != nil {
 			h.Log.Warn().Err(err).Str("provider", s.Provider).Str("sender", s.Sender).Msg("provider asks for less, but the limit could not be moved")
 		}
 	}
@@ -255,7 +260,8 @@ func retryable(err error) bool {
 		errors.Is(err, bus.ErrNoSpace)
 }
 
-func limitKey(prov, sender string) string {
+// LimitKey names the rate limit of a provider's sender.
+func LimitKey(prov, sender string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r

@@ -11,6 +11,7 @@ package finder
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,11 +24,11 @@ import (
 // ErrTooMany says that a term stands for so many customers that it names none of them.
 var ErrTooMany = errors.New("too many customers share it")
 
-// Roster names the roster of an incident; another digest is another roster.
+// Roster names all that is on file for an incident.
 type Roster struct {
-	Incident, Digest string
-	// Manifest is the subject that the manifest lies on.
-	Manifest string
+	Incident string
+	// Manifests are the subjects that they lie on: that of the roster, and those of rows that were added.
+	Manifests []string
 }
 
 // Found is a customer on their page.
@@ -48,10 +49,10 @@ type Finder struct {
 	entries map[string]*entry // by incident
 }
 
-// entry is the index of one incident, once it is built.
+// entry holds the indexes of one incident, one for each manifest, once they are built.
 type entry struct {
 	building chan struct{} // holds one token while somebody builds
-	index    atomic.Pointer[index]
+	indexes  atomic.Pointer[map[string]*index]
 }
 
 // New returns a Finder over the pages; it builds an index when it is first asked for one.
@@ -66,26 +67,37 @@ func (f *Finder) Find(ctx context.Context, r Roster, terms []Term, most int) ([]
 	if err != nil {
 		return nil, err
 	}
-	x, err := f.indexOf(ctx, r)
+	indexes, err := f.indexesOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	var places []place
-	h := newHasher(keys.IndexKey())
-	for _, t := range terms {
-		places = x.lookup(h.sum(t.kind, t.value), places)
-	}
-	slices.Sort(places)
-	places = slices.Compact(places)
-	if len(places) > most {
-		return nil, ErrTooMany
-	}
 	var found []Found
+	h, n := newHasher(keys.IndexKey()), 0
+	for _, x := range indexes {
+		var places []place
+		for _, t := range terms {
+			places = x.lookup(h.sum(t.kind, t.value), places)
+		}
+		slices.Sort(places)
+		places = slices.Compact(places)
+		if n += len(places); n > most {
+			return nil, ErrTooMany
+		}
+		if found, err = f.look(ctx, r.Incident, x, places, terms, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// look opens the pages of some places, and keeps those whom a term names.
+func (f *Finder) look(ctx context.Context, incident string, x *index, places []place, terms []Term, found []Found) ([]Found, error) {
 	var page *roster.Page
 	for i, p := range places {
 		if i == 0 || p.page() != places[i-1].page() {
 			info := x.pages[p.page()]
-			if page, err = f.pages.OpenPage(ctx, r.Incident, info.number, info.sum); err != nil {
+			var err error
+			if page, err = f.pages.OpenPage(ctx, incident, info.number, info.sum); err != nil {
 				return nil, err
 			}
 		}
@@ -97,9 +109,9 @@ func (f *Finder) Find(ctx context.Context, r Roster, terms []Term, most int) ([]
 	return found, nil
 }
 
-// Build makes the index of a roster, unless it is there.
+// Build makes the indexes of a roster, those that are not there.
 func (f *Finder) Build(ctx context.Context, r Roster) error {
-	_, err := f.indexOf(ctx, r)
+	_, err := f.indexesOf(ctx, r)
 	return err
 }
 
@@ -110,10 +122,11 @@ func (f *Finder) Forget(incident string) {
 	delete(f.entries, incident) // whoever builds it at this moment keeps it to themselves
 }
 
-func (f *Finder) indexOf(ctx context.Context, r Roster) (*index, error) {
+// indexesOf returns the index of each manifest. Rows that were added are indexed alone: what is there is not built again.
+func (f *Finder) indexesOf(ctx context.Context, r Roster) ([]*index, error) {
 	e := f.entry(r.Incident)
-	if x := e.index.Load(); x != nil && x.digest == r.Digest {
-		return x, nil
+	if all := e.have(r.Manifests); all != nil {
+		return all, nil
 	}
 	select {
 	case e.building <- struct{}{}:
@@ -121,15 +134,41 @@ func (f *Finder) indexOf(ctx context.Context, r Roster) (*index, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if x := e.index.Load(); x != nil && x.digest == r.Digest {
-		return x, nil // somebody built it while we waited
+	var known map[string]*index
+	if p := e.indexes.Load(); p != nil && (*p)[r.Manifests[0]] != nil {
+		known = *p // of a roster that another one replaced nothing is kept
 	}
-	x, err := f.build(ctx, r)
-	if err != nil {
-		return nil, err
+	next, all := maps.Clone(known), make([]*index, len(r.Manifests))
+	if next == nil {
+		next = map[string]*index{}
 	}
-	e.index.Store(x)
-	return x, nil
+	for i, manifest := range r.Manifests {
+		if next[manifest] == nil { // or somebody built it while we waited
+			x, err := f.build(ctx, r.Incident, manifest)
+			if err != nil {
+				return nil, err
+			}
+			next[manifest] = x
+		}
+		all[i] = next[manifest]
+	}
+	e.indexes.Store(&next)
+	return all, nil
+}
+
+// have returns the indexes of some manifests if all of them are there.
+func (e *entry) have(manifests []string) []*index {
+	known := e.indexes.Load()
+	if known == nil {
+		return nil
+	}
+	all := make([]*index, len(manifests))
+	for i, manifest := range manifests {
+		if all[i] = (*known)[manifest]; all[i] == nil {
+			return nil
+		}
+	}
+	return all
 }
 
 func (f *Finder) entry(incident string) *entry {

@@ -60,15 +60,22 @@ func newShelf(t testing.TB, file io.Reader) *shelf {
 	return s
 }
 
-// fill seals a file's pages and puts their manifest beside them.
+// fill seals a file's pages and puts their manifest beside them: that is the roster.
 func (s *shelf) fill(t testing.TB, file io.Reader) {
+	t.Helper()
+	s.roster = finder.Roster{Incident: id}
+	s.add(t, file, 0, nil)
+}
+
+// add adds a file's rows to the roster, on pages from a number on.
+func (s *shelf) add(t testing.TB, file io.Reader, page uint32, onFile roster.OnFile) *roster.Report {
 	t.Helper()
 	keys, err := s.vault.Incident(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sums := map[uint32][]byte{}
-	report, err := roster.Import(t.Context(), file, roster.Options{Key: keys.CodeKey()}, roster.SinkFunc(func(ctx context.Context, p *roster.Page) error {
+	report, err := roster.Import(t.Context(), file, roster.Options{Key: keys.CodeKey(), FirstPage: page, OnFile: onFile}, roster.SinkFunc(func(ctx context.Context, p *roster.Page) error {
 		plain, err := p.Marshal()
 		if err != nil {
 			return err
@@ -93,11 +100,13 @@ func (s *shelf) fill(t testing.TB, file io.Reader) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.size = report.Customers
-	s.roster = finder.Roster{Incident: id, Digest: report.Digest, Manifest: "roster." + id + ".manifest"}
-	if _, err := s.bus.Append(t.Context(), topology.StreamRoster, bus.Message{Subject: s.roster.Manifest, Data: data}); err != nil {
+	s.size += report.Customers
+	manifest := "roster." + id + ".manifest-" + report.Digest
+	s.roster.Manifests = append(s.roster.Manifests, manifest)
+	if _, err := s.bus.Append(t.Context(), topology.StreamRoster, bus.Message{Subject: manifest, Data: data}); err != nil {
 		t.Fatal(err)
 	}
+	return report
 }
 
 const people = "customer_ref,given_name,family_name,email,phone,phone_2,language,country,region\n" +
@@ -190,7 +199,7 @@ func TestIndexHoldsEverybody(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	m, err := s.pages.Manifest(t.Context(), s.roster.Manifest)
+	m, err := s.pages.Manifest(t.Context(), s.roster.Manifests[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +263,7 @@ func TestAnotherRosterIsAnotherIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.bus.Purge(t.Context(), topology.StreamRoster, s.roster.Manifest); err != nil {
+	if _, err := s.bus.Purge(t.Context(), topology.StreamRoster, s.roster.Manifests[0]); err != nil {
 		t.Fatal(err)
 	}
 	s.fill(t, strings.NewReader("customer_ref,email\nZ-9,zoe@example.com\n"))
@@ -262,6 +271,81 @@ func TestAnotherRosterIsAnotherIndex(t *testing.T) {
 		found, err := f.Find(t.Context(), s.roster, finder.Terms(ref, ""), 10)
 		if err != nil || len(found) != want {
 			t.Errorf("%s is found %d times, want %d: %v", ref, len(found), want, err)
+		}
+	}
+}
+
+func TestAddedRowsAreFoundBesideTheRoster(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, strings.NewReader(people))
+	f := finder.New(s.pages, s.vault)
+	onFile, err := f.OnFile(t.Context(), s.roster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := s.roster
+	report := s.add(t, strings.NewReader("customer_ref,email,phone,country\nB-1,bo@example.com,+12125550101,US\nA-2,ben@example.com,,US\na-1,al@example.com,,US\nA-2,,,US\n"), 10, onFile)
+	if report.Customers != 2 || report.OnFile != 2 || report.Merged != 2 || !report.Balanced() {
+		t.Errorf("rows were taken as %+v", report)
+	}
+	find := func(r finder.Roster, query string, most int) string {
+		found, err := f.Find(t.Context(), r, finder.Terms(query, ""), most)
+		if err != nil {
+			return err.Error()
+		}
+		var refs []string
+		for _, c := range found {
+			refs = append(refs, fmt.Sprint(c.Customer().Ref, "@", c.Page.Number))
+		}
+		return strings.Join(refs, " ")
+	}
+	for _, tt := range []struct {
+		name, query string
+		roster      finder.Roster
+		most        int
+		want        string
+	}{
+		{"not before they are added", "B-1", before, 10, ""},
+		{"those who were added", "B-1", s.roster, 10, "B-1@10"},
+		{"those who were there", "A-1", s.roster, 10, "A-1@0"},
+		{"both by what they share", "+12125550101", s.roster, 10, "A-1@0 A-2@1 B-1@10"},
+		{"too many of both together", "+12125550101", s.roster, 2, finder.ErrTooMany.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := find(tt.roster, tt.query, tt.most); got != tt.want {
+				t.Errorf("%s finds %q, want %q", tt.query, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestWhoIsOnFileIsKnown(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, strings.NewReader(people))
+	f := finder.New(s.pages, s.vault)
+	found, err := f.Find(t.Context(), s.roster, finder.Terms("A-1", ""), 1)
+	if err != nil || len(found) != 1 {
+		t.Fatal(len(found), err)
+	}
+	onFile, err := f.OnFile(t.Context(), s.roster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, value string
+		of          func(context.Context, string) (bool, error)
+		want        bool
+	}{
+		{"a reference", "A-1", onFile.Ref, true},
+		{"another page's", "2125550101", onFile.Ref, true},
+		{"no reference", "A-9", onFile.Ref, false},
+		{"a code", found[0].Customer().Code, onFile.Code, true},
+		{"no code", "000-000-000", onFile.Code, false},
+		{"a code is no reference", found[0].Customer().Code, onFile.Ref, false},
+	} {
+		if got, err := tt.of(t.Context(), tt.value); err != nil || got != tt.want {
+			t.Errorf("%s is on file: %v, want %v; %v", tt.name, got, tt.want, err)
 		}
 	}
 }

@@ -29,9 +29,8 @@ type place uint32
 func (p place) page() int    { return int(p >> slotBits) }
 func (p place) slot() uint32 { return uint32(p & (1<<slotBits - 1)) }
 
-// index is everything by which the customers of one roster can be found. It does not change.
+// index is everything by which the customers of one manifest can be found. It does not change.
 type index struct {
-	digest string
 	pages  []pageInfo
 	shards [shards]shard
 }
@@ -62,19 +61,19 @@ type record struct {
 }
 
 // build opens every page once, on all cores.
-func (f *Finder) build(ctx context.Context, r Roster) (*index, error) {
-	m, err := f.pages.Manifest(ctx, r.Manifest)
+func (f *Finder) build(ctx context.Context, incident, manifest string) (*index, error) {
+	m, err := f.pages.Manifest(ctx, manifest)
 	if err != nil {
 		return nil, err
 	}
 	if len(m.GetPages()) > maxPages {
 		return nil, fmt.Errorf("roster of %d pages: an index holds %d", len(m.GetPages()), maxPages)
 	}
-	keys, err := f.vault.Incident(r.Incident)
+	keys, err := f.vault.Incident(incident)
 	if err != nil {
 		return nil, err
 	}
-	x := &index{digest: r.Digest, pages: make([]pageInfo, len(m.GetPages()))}
+	x := &index{pages: make([]pageInfo, len(m.GetPages()))}
 	for i, p := range m.GetPages() {
 		x.pages[i] = pageInfo{number: p.GetNumber(), sum: p.GetSealedSha256()}
 	}
@@ -90,7 +89,7 @@ func (f *Finder) build(ctx context.Context, r Roster) (*index, error) {
 				if n >= len(x.pages) {
 					return nil
 				}
-				page, err := f.pages.OpenPage(gctx, r.Incident, x.pages[n].number, x.pages[n].sum)
+				page, err := f.pages.OpenPage(gctx, incident, x.pages[n].number, x.pages[n].sum)
 				if err != nil {
 					return err
 				}
@@ -105,7 +104,7 @@ func (f *Finder) build(ctx context.Context, r Roster) (*index, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("index the customers of incident %s: %w", r.Incident, err)
+		return nil, fmt.Errorf("index the customers of incident %s: %w", incident, err)
 	}
 	var sorters errgroup.Group
 	sorters.SetLimit(len(gathered))

@@ -52,6 +52,13 @@ type Incident struct {
 	// Canaries says how the canary of a wave did, by the wave's id.
 	Canaries map[string]Canary
 	Sealed   *candorv1.AllSealed
+	// Decisions are those about messages that were due, in the order in which they were taken.
+	Decisions []Decision
+	// Closings are the ends of the incident: more than one if it was opened again.
+	Closings []Closing
+	// ReopenedAt is when the incident was last opened again, reopened how many of its ends that undid.
+	ReopenedAt time.Time
+	reopened   int
 }
 
 // Addition is a wave that was drafted after the approval, and what was decided about it.
@@ -86,25 +93,22 @@ func (i *Incident) HashOf(wave string) []byte {
 		}
 		return a.GetHash()
 	}
-	if i.DeclaredAt.IsZero() {
-		return nil
+	if i.DeclaredAt.IsZero() || i.KindOf(wave) == "" {
+		return nil // what is kept in memory may be a moment behind the decision by which the wave is sent
 	}
 	return i.PlanHash()
-}
-
-// BaseOf returns the wave of the playbook whose texts and terms a wave uses: its own, unless it is an addition.
-func (i *Incident) BaseOf(wave string) string {
-	if a := i.Additions[wave]; a != nil {
-		return a.GetAddition().GetBase()
-	}
-	return wave
 }
 
 // PlanHash returns the hash of the newest revision, which an approval must name; nil without a draft.
 func (i *Incident) PlanHash() []byte { return i.Draft.GetPlanHash() }
 
-// Declared says whether two people stand behind the incident's texts.
+// Declared says whether two people stand behind the incident's texts and it has not ended: what they approved may be sent.
 func (i *Incident) Declared() bool {
+	return i.Running() || i.State == candorv1.IncidentState_INCIDENT_STATE_CLOSING
+}
+
+// Running says whether something may still be added to what is sent: the incident is declared, and not closing.
+func (i *Incident) Running() bool {
 	switch i.State {
 	case candorv1.IncidentState_INCIDENT_STATE_DECLARED, candorv1.IncidentState_INCIDENT_STATE_PAUSED:
 		return true
@@ -121,7 +125,7 @@ func (i *Incident) PausedFor(ch candorv1.Channel) bool {
 func (i *Incident) Ended() bool {
 	switch i.State {
 	case candorv1.IncidentState_INCIDENT_STATE_ABORTING, candorv1.IncidentState_INCIDENT_STATE_ABORTED,
-		candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
+		candorv1.IncidentState_INCIDENT_STATE_SHREDDED, candorv1.IncidentState_INCIDENT_STATE_CLOSED:
 		return true
 	}
 	return false
@@ -150,7 +154,7 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		for _, ch := range channelsOrAll(ev.Paused.GetChannels()) {
 			n.Paused[ch] = true
 		}
-		n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_PAUSED, ev.Paused.GetReason()
+		n.State, n.Reason = n.runs(), ev.Paused.GetReason()
 		if wave := ev.Paused.GetCanary(); wave != "" {
 			n.judge(wave, CanaryBad)
 		}
@@ -162,8 +166,8 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		if len(ev.Resumed.GetChannels()) == 0 {
 			n.Paused = nil
 		}
-		if len(n.Paused) == 0 {
-			n.State, n.Reason = candorv1.IncidentState_INCIDENT_STATE_DECLARED, ""
+		if n.State = n.runs(); len(n.Paused) == 0 {
+			n.Reason = ""
 		}
 	case *candorv1.BreachEvent_WavePlanned:
 		n.Waves = maps.Clone(i.Waves)
@@ -183,6 +187,25 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		approved := *a
 		approved.ApprovedBy, approved.ApprovedAt = e.GetPerson(), at
 		n.add(ev.AdditionApproved.GetWave(), approved)
+		switch a.GetAddition().GetKind() {
+		case KindClose:
+			n.close(a.GetAddition().GetClosing(), at)
+		case KindReopen:
+			n.ReopenedAt, n.reopened = at, len(i.Closings)
+			n.State, n.Reason = n.runs(), a.GetAddition().GetChosenBy()
+		}
+	case *candorv1.BreachEvent_FollowUpDecided:
+		n.Decisions = append(slices.Clip(i.Decisions), Decision{FollowUpDecided: ev.FollowUpDecided, By: e.GetPerson(), At: at})
+	case *candorv1.BreachEvent_Closing:
+		n.close(ev.Closing, at)
+	case *candorv1.BreachEvent_Closed:
+		last := len(i.Closings) - 1
+		if last < 0 {
+			return nil, fmt.Errorf("event %d of incident %s ends what nobody closed", seq, i.ID)
+		}
+		n.Closings = slices.Clone(i.Closings)
+		n.Closings[last].Closed, n.Closings[last].ClosedAt = ev.Closed, at
+		n.State = candorv1.IncidentState_INCIDENT_STATE_CLOSED
 	case *candorv1.BreachEvent_AdditionRejected:
 		a := i.Additions[ev.AdditionRejected.GetWave()]
 		if a == nil {
@@ -201,6 +224,24 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		return nil, fmt.Errorf("event %d of incident %s is of an unknown kind %T: a newer version wrote it; run that version", seq, i.ID, ev)
 	}
 	return &n, nil
+}
+
+// runs is the state of an incident that two people stand behind and nobody aborted.
+func (i *Incident) runs() candorv1.IncidentState {
+	switch c := i.Closing(); {
+	case c != nil && c.Closed != nil:
+		return candorv1.IncidentState_INCIDENT_STATE_CLOSED
+	case c != nil:
+		return candorv1.IncidentState_INCIDENT_STATE_CLOSING
+	case len(i.Paused) > 0:
+		return candorv1.IncidentState_INCIDENT_STATE_PAUSED
+	}
+	return candorv1.IncidentState_INCIDENT_STATE_DECLARED
+}
+
+func (i *Incident) close(c *candorv1.Closing, at time.Time) {
+	i.Closings = append(slices.Clip(i.Closings), Closing{Closing: c, At: at})
+	i.State = i.runs()
 }
 
 // judge and add change a copy that nobody else has seen.
@@ -262,6 +303,12 @@ func (i *Incident) Proto() *candorv1.Incident {
 		p.Additions = append(p.Additions, i.additionProto(wave))
 	}
 	p.PausedChannels = slices.Sorted(maps.Keys(i.Paused))
+	if asks := i.Asks(); len(asks) > 0 {
+		p.Asks = asks[0].FollowUpDecided
+	}
+	if c := i.Closing(); c != nil && c.Closed != nil {
+		p.ClosedAt = timestamppb.New(c.ClosedAt)
+	}
 	if !i.DraftedAt.IsZero() {
 		p.DraftedAt = timestamppb.New(i.DraftedAt)
 	}

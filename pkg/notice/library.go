@@ -3,12 +3,13 @@ package notice
 import (
 	"sync"
 
+	"candor/pkg/incident"
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Library keeps the texts of plans compiled. A text belongs to a plan's hash: there is no "current" text. It is safe for
-// use by many goroutines.
+// Library keeps the texts of incidents compiled. A text belongs to the hash that was approved: there is no "current" text. It
+// is safe for use by many goroutines.
 type Library struct {
 	mu   sync.Mutex
 	sets map[string]*Set
@@ -17,24 +18,53 @@ type Library struct {
 // NewLibrary returns an empty Library.
 func NewLibrary() *Library { return &Library{sets: map[string]*Set{}} }
 
-// librarySize bounds the plans kept; one incident's revisions and a few incidents fit.
+// librarySize bounds the plans and updates kept; one incident's revisions and a few incidents fit.
 const librarySize = 64
 
-// Set returns the texts of the plan with the given hash, which d declares.
-func (l *Library) Set(planHash []byte, d *candorv1.Declaration) (*Set, error) {
+// Plan returns the texts of an incident's newest draft, approved or not.
+func (l *Library) Plan(inc *incident.Incident) (*Set, error) {
+	return l.set(inc.PlanHash(), func() (*Set, error) { return NewSet(inc.Draft.GetDeclaration()) })
+}
+
+// Of returns the texts that a wave of an incident uses, and the name of its wave among them: those of the plan, with the
+// wave's own if it is an update.
+func (l *Library) Of(inc *incident.Incident, wave string) (_ *Set, base string, err error) {
+	base = inc.BaseOf(wave)
+	add := inc.Additions[wave]
+	if add == nil || add.GetAddition().GetText() == "" {
+		s, err := l.Plan(inc)
+		return s, base, err
+	}
+	s, err := l.set(add.GetHash(), func() (*Set, error) {
+		plan, err := l.Plan(inc)
+		if err != nil {
+			return nil, err
+		}
+		return plan.With(base, add.GetAddition().GetText())
+	})
+	return s, base, err
+}
+
+func (l *Library) set(hash []byte, compile func() (*Set, error)) (*Set, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.sets[string(planHash)]; s != nil {
+	s := l.sets[string(hash)]
+	l.mu.Unlock()
+	if s != nil {
 		return s, nil
 	}
-	s, err := NewSet(d)
+	s, err := compile()
 	if err != nil {
 		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known := l.sets[string(hash)]; known != nil {
+		return known, nil // another one was faster
 	}
 	if len(l.sets) >= librarySize {
 		clear(l.sets)
 	}
-	l.sets[string(planHash)] = s
+	l.sets[string(hash)] = s
 	return s, nil
 }
 
@@ -63,6 +93,15 @@ func NewSet(d *candorv1.Declaration) (*Set, error) {
 		return nil, err
 	}
 	return &Set{Playbook: pb, Facts: facts, texts: map[textKey]*Text{}}, nil
+}
+
+// With returns the texts with one more wave, that of an update's file.
+func (s *Set) With(wave, update string) (*Set, error) {
+	u, err := playbook.ParseUpdate("update", []byte(update), s.Playbook)
+	if err != nil {
+		return nil, err
+	}
+	return &Set{Playbook: s.Playbook.With(wave, u.Wave), Facts: s.Facts, texts: map[textKey]*Text{}}, nil
 }
 
 // Text returns the text of a wave on a channel for customers of a language, by the playbook's chain of fallbacks.

@@ -54,6 +54,55 @@ func compileFrom(t testing.TB, pb, facts string, channel candorv1.Channel, langu
 	return Compile(p, f, "w0", channel, language)
 }
 
+// starterTexts are those of every wave of the starter on a channel, in every language.
+func starterTexts(t testing.TB, channel candorv1.Channel) (all []*Text) {
+	p, err := playbook.Parse("p.yaml", []byte(file(t, "playbook.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := playbook.ParseFacts("f.yaml", []byte(file(t, "facts.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for wave, w := range p.Waves {
+		if w.Terms(channel) == nil {
+			continue
+		}
+		for _, language := range p.Languages.Offered {
+			text, err := Compile(p, f, wave, channel, language)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text.Dated(today))
+		}
+	}
+	return all
+}
+
+func TestStarterSaysSorryFirstAndLast(t *testing.T) {
+	t.Parallel()
+	c := customer("Ana", "", roster.PaymentCard)
+	for _, text := range starterTexts(t, email) {
+		subject, plain, page, err := text.RenderEmail(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paragraphs := strings.Split(strings.TrimSpace(plain), "\n\n")
+		first, last := strings.Join(paragraphs[:min(4, len(paragraphs))], "\n"), strings.Join(paragraphs[max(0, len(paragraphs)-2):], "\n")
+		if playbook.LacksApology(text.language, first) || playbook.LacksApology(text.language, last) {
+			t.Errorf("%s does not say sorry first and last:\n%s\n…\n%s", subject, first, last)
+		}
+		if !strings.Contains(plain, "K7Q-F3M-XD2") || !strings.Contains(plain, "1-800-555-0142") || strings.Contains(page, "http") {
+			t.Errorf("%s:\n%s", subject, plain)
+		}
+	}
+	for _, text := range starterTexts(t, sms) {
+		if message := text.SMS(c); playbook.LacksApology(text.language, message) {
+			t.Errorf("no apology in %q", message)
+		}
+	}
+}
+
 func starter(t testing.TB, channel candorv1.Channel, language string) *Text {
 	text, err := compileFrom(t, file(t, "playbook.yaml"), file(t, "facts.yaml"), channel, language)
 	if err != nil {
@@ -109,8 +158,9 @@ func golden(t *testing.T, name, got string) {
 func TestStarterTextsAreShort(t *testing.T) {
 	t.Parallel()
 	given := []string{"", "Ana", "María", "Íñigo", "Søren", "Zoë", "Łucja", "Renée", "Nguyễn", "Christopher Alexander", "María de los Ángeles", "Guadalupe Montserrat", "D’Angelo"}
-	for language, most := range map[string]int{"en": 1, "es": 2} {
-		text := starter(t, sms, language)
+	for _, text := range starterTexts(t, sms) {
+		language := text.language
+		most := map[string]int{"en": 1, "es": 2}[language]
 		for _, name := range given {
 			message := text.SMS(customer(name, "", roster.AllDataKinds()...))
 			if got := segment.Count(message); got.Encoding != segment.GSM7 || got.Segments > most {

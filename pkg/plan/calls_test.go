@@ -204,7 +204,8 @@ func TestChangesOfCallsAndScript(t *testing.T) {
 		{"the words", base, append([]string{"I am not selling anything.", "I sell nothing.", "question: Who did it?", "question: Who was it?"}, base...), []string{"The script in en changed: opening, questions and answers."}},
 		{"the words, without calls", nil, []string{"      needed: |\n        Yes.", "      needed: |\n        Yes!"}, []string{"The script in en changed: whether to call the bank."}},
 		{"the words for data", base, append([]string{"advice: Watch for messages", "advice: Beware of messages"}, base...), []string{
-			"The text of wave w0 for e-mail in en changed.", "What agents say in en changed with the facts, the organisation or the words for kinds of data.",
+			"The text of wave w0 for e-mail in en changed.", "The text of wave standing for e-mail in en changed.",
+			"What agents say in en changed with the facts, the organisation or the words for kinds of data.",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

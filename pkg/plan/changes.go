@@ -100,6 +100,7 @@ func wavesChanged(before, after *candorv1.Plan, say sayFunc) {
 		return int(a.channel - b.channel)
 	}) {
 		o, n := old[k], now[k]
+		counted := k.wave == playbook.FirstNotice // how many get a prepared wave shows when it is sent
 		switch {
 		case o == nil:
 			say("Wave %s is now sent by %s too.", k.wave, channelWord(k.channel))
@@ -109,7 +110,7 @@ func wavesChanged(before, after *candorv1.Plan, say sayFunc) {
 			continue
 		}
 		if n.GetCalls() != nil { // its script is compared with that of agents who are called
-			if o.GetNotices() != n.GetNotices() {
+			if counted && o.GetNotices() != n.GetNotices() {
 				say("Wave %s calls %s%s instead of %s.", k.wave, atMost(n), people(n.GetNotices()), number(o.GetNotices()))
 			}
 			continue
@@ -125,7 +126,7 @@ func wavesChanged(before, after *candorv1.Plan, say sayFunc) {
 				say("The text of wave %s for %s in %s changed.", k.wave, channelWord(k.channel), language)
 			}
 		}
-		if o.GetNotices() != n.GetNotices() {
+		if counted && o.GetNotices() != n.GetNotices() {
 			say("Wave %s sends %s%s by %s instead of %s.", k.wave, atMost(n), messages(n.GetNotices()), channelWord(k.channel), number(o.GetNotices()))
 		}
 	}
@@ -170,6 +171,8 @@ func playbookChanged(before, after *candorv1.Drafted, say sayFunc) {
 			}
 		}
 	}
+	followUpsChanged(old, now, say)
+	teamChanged(old.Team, now.Team, say)
 	sendersChanged(old.Providers, now.Providers, say)
 	repliesChanged(old.Replies, now.Replies, say)
 	callsChanged(old.Calls, now.Calls, say)

@@ -58,7 +58,7 @@ func TestChanges(t *testing.T) {
 		},
 		{
 			name: "facts", facts: []string{"on November 16, 2026", "on November 17, 2026"},
-			want: []string{"The facts in en changed: when it was found.", "The text of wave w0 for e-mail in en changed."},
+			want: []string{"The facts in en changed: when it was found.", "The text of wave w0 for e-mail in en changed.", "The text of wave standing for e-mail in en changed."},
 		},
 		{
 			name: "the file", file: file + "A2,x2@example.com,\n",
@@ -83,6 +83,27 @@ func TestChanges(t *testing.T) {
 		{
 			name: "the audience", playbook: []string{"audience: everyone", "audience: tier <= 5"},
 			want: []string{"Wave w0 is for tier <= 5 instead of everyone."},
+		},
+		{
+			name: "a prepared text", playbook: []string{"No news yet. We", "Nothing new. We"},
+			want: []string{"The text of wave standing for text message in en changed."},
+		},
+		{
+			name: "follow-ups", playbook: []string{"at_most: 12", "at_most: 20", "apart: 20h", "apart: 48h", "every: mon 10:00", "every: mon,thu 09:00", "name: apology\n      after: 72h", "name: letter\n      after: 96h"},
+			want: []string{
+				"There are at most 20 follow-ups instead of 12.", "Between two follow-ups there are at least 2 days instead of 20 hours.",
+				"Follow-up apology is dropped: 3 days after the first notice, sends apology, if late: send within 2d.",
+				"Follow-up letter is new: 4 days after the first notice, sends apology, if late: send within 2d.",
+				"Follow-up weekly is now: every Monday and Thursday at 09:00, sends standing, if late: send within 24h (before: every Monday at 10:00, sends standing, if late: send within 24h).",
+			},
+		},
+		{
+			name: "no closing note", playbook: []string{"closing_note: closing\n", ""},
+			want: []string{"The closing note is none instead of closing."},
+		},
+		{
+			name: "the team", playbook: []string{"closing_note: closing\n", "closing_note: closing\nteam:\n  members:\n    - {role: duty, sms: \"sealed:0123456789abcdef\", told_of: [paused]}\n"},
+			want: []string{"The response team's duty is told too, of paused."},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

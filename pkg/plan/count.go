@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"errors"
 	"hash/maphash"
 	"slices"
@@ -17,9 +16,10 @@ import (
 
 // counts is what one goroutine has counted.
 type counts struct {
-	of        []*wave
-	waves     []waveCounts
-	reachable uint64
+	of    []*wave
+	waves []waveCounts
+	// members belong to the first wave; reachable are those whom one of its channels reaches.
+	members, reachable uint64
 	// numbers are hashes of the numbers that will be texted, to find those that several customers share.
 	seed    maphash.Seed
 	numbers []uint64
@@ -91,9 +91,8 @@ func (c *counts) page(pb *playbook.Playbook, p *roster.Page) {
 		if !w.open {
 			continue
 		}
-		everyone := w.playbook.Audience.Everyone()
 		for j := range p.Customers {
-			members[j] = everyone || w.playbook.Audience.Match(&p.Customers[j], nil)
+			members[j] = w.member(p, j)
 		}
 		for j, ch := range w.channels {
 			c.waves[i].channels[j].page(pb, p, members, ch, language)
@@ -107,10 +106,14 @@ func (c *counts) page(pb *playbook.Playbook, p *roster.Page) {
 // first counts people, for the first wave.
 func (c *counts) first(w *wave, p *roster.Page, members []bool) {
 	for i := range p.Customers {
+		if !members[i] {
+			continue
+		}
+		c.members++
 		cust := &p.Customers[i]
 		reached := false
 		for _, ch := range w.channels {
-			if ok, _ := cust.Usable(ch.channel); ok && members[i] {
+			if ok, _ := cust.Usable(ch.channel); ok {
 				reached = true
 				if ch.channel == candorv1.Channel_CHANNEL_SMS {
 					c.numbers = append(c.numbers, maphash.String(c.seed, cust.TextPhone().Reveal()))
@@ -213,6 +216,7 @@ func routeOf(pb *playbook.Playbook, ch candorv1.Channel, country string) (r rout
 
 // add takes over what another goroutine counted.
 func (c *counts) add(o *counts) {
+	c.members += o.members
 	c.reachable += o.reachable
 	c.numbers = append(c.numbers, o.numbers...)
 	for i := range c.waves {
@@ -269,13 +273,24 @@ func (c *counts) shared() (customers uint64) {
 	return customers
 }
 
-// compareWaves orders w2 before w10.
+// compareWaves has the first notice first.
 func compareWaves(a, b string) int {
-	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+	switch {
+	case a == b:
+		return 0
+	case a == playbook.FirstNotice:
+		return -1
+	case b == playbook.FirstNotice:
+		return 1
+	}
+	return strings.Compare(a, b)
 }
 
 // joinMistakes names each mistake once: what is wrong in the facts is wrong for every text.
 func joinMistakes(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
 	seen := map[string]bool{}
 	var all []error
 	for _, m := range playbook.Mistakes(errors.Join(errs...)) {

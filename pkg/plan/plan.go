@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"candor/pkg/audience"
 	"candor/pkg/notice"
 	"candor/pkg/playbook"
 	"candor/pkg/roster"
@@ -54,7 +55,7 @@ func Make(ctx context.Context, in Input, m *candorv1.RosterManifest, pages iter.
 			err = k.Load(load)
 		}
 		if err != nil {
-			_, _ = k.Plan(m, nil) // ends its goroutines
+			_ = k.wait() // the first error is told
 			return nil, err
 		}
 	}
@@ -80,13 +81,17 @@ func Start(ctx context.Context, in Input) (*Maker, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(ctx, in, waves), nil
+}
+
+func start(ctx context.Context, in Input, waves []*wave) *Maker {
 	k := &Maker{in: in, waves: waves, loads: make(chan Load), samples: map[string]*roster.Page{}}
 	k.group, k.ctx = errgroup.WithContext(ctx)
 	k.total = newCounts(waves)
 	for range runtime.GOMAXPROCS(0) {
 		k.group.Go(k.count)
 	}
-	return k, nil
+	return k
 }
 
 // Page counts one page; it must not be changed any more.
@@ -136,10 +141,15 @@ func (k *Maker) sample(p *roster.Page) {
 	}
 }
 
+// wait ends the goroutines.
+func (k *Maker) wait() error {
+	close(k.loads)
+	return k.group.Wait()
+}
+
 // Plan ends the counting and says what it comes to; blockers are what the import found. It is called once.
 func (k *Maker) Plan(m *candorv1.RosterManifest, blockers []roster.Finding) (*candorv1.Plan, error) {
-	close(k.loads)
-	if err := k.group.Wait(); err != nil {
+	if err := k.wait(); err != nil {
 		return nil, err
 	}
 	p := &candorv1.Plan{
@@ -158,6 +168,7 @@ func (k *Maker) Plan(m *candorv1.RosterManifest, blockers []roster.Finding) (*ca
 		f.block(b.Code, fileWords(b), b.Remedy)
 	}
 	f.people(k.in, m, k.total)
+	f.followUps(k.in.Playbook)
 	f.script(k.in.Playbook)
 	f.sort()
 	return p, nil
@@ -173,9 +184,25 @@ type wave struct {
 	name     string
 	playbook *playbook.Wave
 	channels []*channel
-	first    bool
-	// open says that the audience can be told before anything was sent.
-	open bool
+	// first is what customers hear first: the people of a plan are those whom it reaches.
+	first bool
+	// audience is who gets it, or may; open says that this can be told now.
+	audience audience.Audience
+	open     bool
+	// states tells where customers stand, for an audience that asks; nil for one that does not.
+	states func(page uint32, slot int) audience.States
+}
+
+// member reports whether a customer gets the wave, or may.
+func (w *wave) member(p *roster.Page, slot int) bool {
+	if w.audience.Everyone() {
+		return true
+	}
+	var states audience.States
+	if w.states != nil {
+		states = w.states(p.Number, slot)
+	}
+	return w.audience.Match(&p.Customers[slot], states)
 }
 
 // channel is one channel of a wave.
@@ -186,48 +213,54 @@ type channel struct {
 	script  *script.Set             // what agents say; nil but for the telephone
 }
 
-// firstWave is the one that follows an approval at once.
-const firstWave = "w0"
-
 // compile makes the texts as they would read today.
 func compile(in Input) ([]*wave, error) {
-	pb := in.Playbook
 	var waves []*wave
+	var errs []error
+	if in.Playbook.Waves[playbook.FirstNotice] == nil {
+		return nil, fmt.Errorf("the playbook has no wave %s: it is the first notice", playbook.FirstNotice)
+	}
+	for _, name := range sendOrder(in.Playbook) {
+		w, err := compileWave(in, name)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		waves = append(waves, w)
+	}
+	return waves, joinMistakes(errs)
+}
+
+// compileWave makes the texts of one wave.
+func compileWave(in Input, name string) (*wave, error) {
+	pb, w := in.Playbook, in.Playbook.Waves[name]
+	wv := &wave{
+		name: name, playbook: w, first: name == playbook.FirstNotice,
+		audience: w.Audience, open: len(w.Audience.Channels()) == 0,
+	}
 	var errs []error
 	said, err := script.Compile(pb, in.Facts)
 	if err != nil && !errors.Is(err, script.ErrNone) {
 		errs = append(errs, err) // agents who are called need it too
 	}
-	for name, w := range pb.Waves {
-		wv := &wave{name: name, playbook: w, first: name == firstWave, open: len(w.Audience.Channels()) == 0}
-		for ch, terms := range w.Each {
-			wv.channels = append(wv.channels, &channel{channel: ch, terms: terms})
+	for ch, terms := range w.Each {
+		wv.channels = append(wv.channels, &channel{channel: ch, terms: terms})
+	}
+	for _, ch := range wv.channels {
+		if ch.channel == candorv1.Channel_CHANNEL_CALL {
+			if ch.script = said; errors.Is(err, script.ErrNone) {
+				errs = append(errs, fmt.Errorf("wave %s calls customers: %w", name, err))
+			}
+			continue
 		}
-		for _, ch := range wv.channels {
-			if ch.channel == candorv1.Channel_CHANNEL_CALL {
-				if ch.script = said; errors.Is(err, script.ErrNone) {
-					errs = append(errs, fmt.Errorf("wave %s calls customers: %w", name, err))
-				}
+		ch.texts = map[string]*notice.Text{}
+		for _, language := range pb.Languages.Offered {
+			t, err := notice.Compile(pb, in.Facts, name, ch.channel, language)
+			if err != nil {
+				errs = append(errs, err)
 				continue
 			}
-			ch.texts = map[string]*notice.Text{}
-			for _, language := range pb.Languages.Offered {
-				t, err := notice.Compile(pb, in.Facts, name, ch.channel, language)
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				ch.texts[language] = t.Dated(in.Now)
-			}
+			ch.texts[language] = t.Dated(in.Now)
 		}
-		waves = append(waves, wv)
 	}
-	if len(errs) > 0 {
-		return nil, joinMistakes(errs)
-	}
-	slices.SortFunc(waves, func(a, b *wave) int { return compareWaves(a.name, b.name) })
-	if len(waves) == 0 || !waves[0].first {
-		return nil, fmt.Errorf("the playbook has no wave %s: it is the first notice", firstWave)
-	}
-	return waves, nil
+	return wv, joinMistakes(errs)
 }

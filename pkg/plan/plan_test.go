@@ -236,7 +236,10 @@ func TestFindings(t *testing.T) {
 		{name: "nobody can be told", file: "customer_ref,phone\nA1,+18005550101\n", change: []string{"audience: everyone", "audience: tier = 1"}, code: "nobody_reachable", blocker: true},
 		{name: "a word that is not known", file: "customer_ref,email,data_exposed\nA1,somebody@example.com,zorkmid\n", code: "data_unknown", blocker: true, says: "zorkmid"},
 		{name: "a number of two", file: "customer_ref,phone\nA1,+12125550101\nA2,+12125550101\n", code: "shared_phone", says: "2 customers"},
-		{name: "a later wave for some", file: one, change: []string{"waves:\n", "waves:\n" + laterWave}, code: "audience_unknown", says: "w1"},
+		{name: "a later wave for some", file: one, change: []string{"waves:\n", "waves:\n" + laterWave}, code: "audience_unknown", says: "reminder"},
+		{name: "a follow-up without a text", file: one, change: []string{"      send: standing\n", ""}, code: "follow_up_asks", says: "weekly"},
+		{name: "a wave that nothing sends", file: one, change: []string{"      send: standing\n", ""}, code: "wave_unused", says: "standing"},
+		{name: "no team", file: one, code: "team_missing"},
 		{name: "some in no audience", file: "customer_ref,email,tier\nA1,x1@example.com,1\nA2,x2@example.com,2\n", change: []string{"audience: everyone", "audience: tier = 1"}, code: "unreachable", says: "1 customer "},
 		{name: "a slow sender", file: wide(100), change: []string{"segments_per_sec: 25", "segments_per_sec: 0.002"}, code: "long_queue", says: "10 hours"},
 		{name: "a language not offered", file: "customer_ref,email,language\nA1,somebody@example.com,fr\n", code: "language_fallback", says: "written to in en"},
@@ -267,7 +270,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-const laterWave = `  w1:
+const laterWave = `  reminder:
     title: Reminder
     audience: sms = failed
     channels:

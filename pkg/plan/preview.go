@@ -76,7 +76,7 @@ func message(ch *channel, language string, c *roster.Customer) (*candorv1.Previe
 func customerAt(p *roster.Page, w *wave, ch candorv1.Channel, nth int) *roster.Customer {
 	for i := range p.Customers {
 		c := &p.Customers[i]
-		if ok, _ := c.Usable(ch); !ok || w.open && !w.playbook.Audience.Match(c, nil) {
+		if ok, _ := c.Usable(ch); !ok || w.open && !w.member(p, i) {
 			continue
 		}
 		if nth == 0 {

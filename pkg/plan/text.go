@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"candor/pkg/audience"
+	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -29,13 +31,11 @@ func Text(w io.Writer, p *candorv1.Plan, loc *time.Location) error {
 		number(ps.GetMerged()), number(ps.GetRejected()))
 	line("Reachable\t%s, %s not", number(ps.GetReachable()), number(ps.GetCustomers()-min(ps.GetCustomers(), ps.GetReachable())))
 	for _, wave := range p.GetWaves() {
-		for _, ch := range wave.GetChannels() {
-			line("")
-			line("%s", strings.TrimSpace(fmt.Sprintf("Wave %s by %s, to %s", wave.GetWave(), channelWord(ch.GetChannel()), wave.GetAudience())))
-			channelText(line, ch, loc)
+		if wave.GetWave() == playbook.FirstNotice {
+			waveText(line, wave, loc)
+		} else {
+			preparedText(line, wave)
 		}
-		line("")
-		line("Guard of wave %s: %s", wave.GetWave(), wave.GetGuard())
 	}
 	for _, list := range []struct {
 		title    string
@@ -56,6 +56,56 @@ func Text(w io.Writer, p *candorv1.Plan, loc *time.Location) error {
 	line("Roster\t%s", p.GetRosterDigest())
 	line("Plan hash\t%s", p.GetPlanHash())
 	return t.Flush()
+}
+
+// WaveText prints what an added wave comes to, with times in loc.
+func WaveText(w io.Writer, p *candorv1.WavePlan, loc *time.Location) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	waveText(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }, p, loc) //nolint:errcheck // Flush reports it
+	return t.Flush()
+}
+
+func waveText(line func(string, ...any), wave *candorv1.WavePlan, loc *time.Location) {
+	for _, ch := range wave.GetChannels() {
+		line("")
+		line("%s", strings.TrimSpace(fmt.Sprintf("Wave %s by %s, to %s", wave.GetWave(), channelWord(ch.GetChannel()), wave.GetAudience())))
+		channelText(line, ch, loc)
+	}
+	line("")
+	line("Guard of wave %s: %s", wave.GetWave(), wave.GetGuard())
+}
+
+// preparedText prints a wave that is sent later, and to those of its audience who were told by then.
+func preparedText(line func(string, ...any), wave *candorv1.WavePlan) {
+	line("")
+	to := "those who were told"
+	if a := wave.GetAudience(); a != (audience.Audience{}).String() {
+		to += ", of " + a
+	}
+	line("Wave %s, prepared, to %s", wave.GetWave(), to)
+	for _, when := range wave.GetSent() {
+		line("  When\t%s", when)
+	}
+	if len(wave.GetSent()) == 0 {
+		line("  When\tnever: nothing names it")
+	}
+	for _, ch := range wave.GetChannels() {
+		text := "at most " + messages(ch.GetNotices())
+		if ch.GetCalls() != nil {
+			text = "at most " + people(ch.GetNotices()) + " to be called"
+		}
+		var segments uint64
+		for _, s := range ch.GetSegments() {
+			segments += s.GetSegments()
+		}
+		if segments > 0 {
+			text += ", " + count(segments, "segment", "segments")
+		}
+		if cost := ch.GetCostAtMost(); cost != "" && cost != "0" {
+			text += fmt.Sprintf("; at most %s %s each time", cost, ch.GetCurrency())
+		}
+		line("  By %s\t%s", channelWord(ch.GetChannel()), text)
+	}
 }
 
 func channelText(line func(string, ...any), ch *candorv1.ChannelPlan, loc *time.Location) {

@@ -20,7 +20,9 @@ import (
 const queueHours = 10
 
 func (k *Maker) wavePlan(w *wave, c waveCounts, f *findings) *candorv1.WavePlan {
-	p := &candorv1.WavePlan{Wave: w.name, Audience: w.playbook.Audience.String(), Guard: guardWords(w.playbook.Guard)}
+	p := &candorv1.WavePlan{
+		Wave: w.name, Audience: w.audience.String(), Guard: guardWords(w.playbook.Guard), Sent: sentWords(k.in.Playbook, w.name),
+	}
 	if !w.open {
 		f.warn("audience_unknown", fmt.Sprintf("who gets wave %s depends on how earlier notices fare", w.name),
 			"look at its plan again before it goes out")
@@ -46,7 +48,7 @@ func (k *Maker) channelPlan(w *wave, ch *channel, c *channelCounts, f *findings)
 	switch {
 	case calls:
 		p.Currency = "" // what agents cost stands nowhere
-	case step:
+	case step || !w.first:
 		p.CostAtMost = c.cost.String()
 	default:
 		p.Cost = c.cost.String()
@@ -68,9 +70,7 @@ func (k *Maker) channelPlan(w *wave, ch *channel, c *channelCounts, f *findings)
 	}
 	paces := k.paces(ch.channel)
 	p.Senders = senderPlans(ch.channel, c.loads, paces)
-	if w.first {
-		k.times(p, ch, c.loads, paces, f)
-	}
+	k.times(w, p, ch, c.loads, paces, f)
 	f.channel(w, ch, p, c)
 	if ch.channel == candorv1.Channel_CHANNEL_EMAIL {
 		f.batch(k.in)
@@ -144,9 +144,9 @@ func (k *Maker) standBy(p *candorv1.ChannelPlan, f *findings) {
 	f.domains(k.in.Playbook.Providers)
 }
 
-// times says when the first and the last customer of the channel will have been told. Nobody knows that of a step, but its
-// hours must come.
-func (k *Maker) times(p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]uint64, paces map[string]pace, f *findings) {
+// times says when the first and the last customer of the channel will have been told. Nobody knows that of a step, or of a
+// prepared wave, but its hours must come.
+func (k *Maker) times(w *wave, p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]uint64, paces map[string]pace, f *findings) {
 	work := map[string][]load{}
 	for key, n := range loads {
 		work[key.sender] = append(work[key.sender], load{uint32(key.tier), key.zone, float64(n)})
@@ -155,7 +155,7 @@ func (k *Maker) times(p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]ui
 	for sender, loads := range work {
 		from, to, ok := timeline(k.in.Now, ch.terms.Quiet(), paces[sender].perSec, loads)
 		if !ok {
-			f.block("never_open", fmt.Sprintf("the hours of %s never come for some customers", channelWord(ch.channel)),
+			f.block("never_open", fmt.Sprintf("the hours of %s of wave %s never come for some customers", channelWord(ch.channel), w.name),
 				"mend quiet_hours in the playbook")
 			return
 		}
@@ -166,7 +166,7 @@ func (k *Maker) times(p *candorv1.ChannelPlan, ch *channel, loads map[loadKey]ui
 			last = to
 		}
 	}
-	if !first.IsZero() && !ch.terms.Step() {
+	if !first.IsZero() && w.first && !ch.terms.Step() {
 		p.FirstAt, p.LastAt = timestamppb.New(first), timestamppb.New(last)
 	}
 }

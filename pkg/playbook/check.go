@@ -33,7 +33,8 @@ const (
 )
 
 var (
-	waveName    = regexp.MustCompile(`^w(0|[1-9][0-9]{0,2})$`)
+	waveName    = regexp.MustCompile(`^[a-z][a-z0-9-]{1,19}$`)
+	madeName    = regexp.MustCompile(`^w[0-9]`) // what Candor calls the waves that it makes, and whatever could be mistaken for it
 	pageAddress = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}(/[A-Za-z0-9._~/-]*)?$`)
 	logIn       = regexp.MustCompile(`(?i)log-?_?in|sign-?_?in`)
 	senderName  = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|MG[0-9a-f]{32})$`)
@@ -70,11 +71,7 @@ func (c checker) playbook(p *Playbook) {
 	if p.Country != "" {
 		c.country("country", p.Country)
 	}
-	if p.TimeZone != "" {
-		if _, err := time.LoadLocation(p.TimeZone); err != nil || p.TimeZone == "Local" {
-			c.bad("time_zone", "write an IANA name, like America/New_York", "%s is no time zone", p.TimeZone)
-		}
-	}
+	c.zone("time_zone", p.TimeZone)
 	c.organisation(&p.Organisation, p.Country, p.Languages.Offered)
 	c.twilio(p.Providers.Twilio)
 	c.sendgrid(p.Providers.SendGrid)
@@ -85,6 +82,22 @@ func (c checker) playbook(p *Playbook) {
 	c.replies(p)
 	c.calls(p)
 	c.scripts(p)
+	c.followUps(p)
+	c.closingNote(p)
+	c.team(p.Team)
+}
+
+// zone returns a time zone; nil for one that is not there or does not exist.
+func (c checker) zone(path, name string) *time.Location {
+	if name == "" {
+		return nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "Local" {
+		c.bad(path, "write an IANA name, like America/New_York", "%s is no time zone", name)
+		return nil
+	}
+	return zone
 }
 
 func (c checker) languages(l *Languages) {
@@ -288,7 +301,7 @@ func (c checker) waves(p *Playbook) {
 	if !c.has("waves") {
 		return
 	}
-	if p.Waves["w0"] == nil {
+	if p.Waves[FirstNotice] == nil {
 		c.badKey("waves", "add w0, the first notice", "w0 is missing in waves")
 	}
 	if len(p.Waves) > maxWaves {
@@ -296,9 +309,7 @@ func (c checker) waves(p *Playbook) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Waves)) {
 		w, path := p.Waves[name], "waves."+name
-		if !waveName.MatchString(name) {
-			c.badKey(path, "call the first notice w0, and those that follow w1, w2 and so on", "%s is no wave", name)
-		}
+		c.waveName(path, name)
 		if w == nil {
 			continue
 		}
@@ -330,6 +341,11 @@ func (c checker) waves(p *Playbook) {
 		c.call(path+".channels.call", w.Channels.Call)
 		c.ladder(path, w)
 		c.guard(path+".guard", &w.Guard)
+		if name == FirstNotice {
+			c.firstNotice(path, w)
+		} else {
+			c.prepared(path, w)
+		}
 	}
 }
 

@@ -39,22 +39,34 @@ type decoder struct {
 	keys     map[string]int // byte offset of the key of it
 	mistakes []*MistakeError
 	read     bool // it is YAML, and looking at the values makes sense
+	strings  []placed
+}
+
+// placed is a text or a plain setting, and where it stands.
+type placed struct {
+	path string
+	text Text
 }
 
 // decode reads data into the struct that into points to.
 func decode(file string, data []byte, maxBytes int, into any) *decoder {
 	text := strings.ReplaceAll(strings.TrimPrefix(string(data), "\ufeff"), "\r\n", "\n")
 	d := &decoder{src: newSource(file, text), places: map[string]int{}, keys: map[string]int{}}
-	if !d.readable(maxBytes) {
+	if !d.readable(maxBytes) || !d.shallow() {
 		return d
 	}
+	d.decode(into)
+	return d
+}
+
+// decode reads the source, which is fit to be parsed.
+func (d *decoder) decode(into any) {
 	doc, ok := d.parse()
 	if !ok {
-		return d
+		return
 	}
 	d.read = true
 	d.value(doc, reflect.ValueOf(into).Elem(), "")
-	return d
 }
 
 func (d *decoder) note(offset int, message, remedy string) {
@@ -79,7 +91,7 @@ func (d *decoder) keyAt(path string) int {
 	return d.at(path)
 }
 
-// readable refuses what would make the YAML parser slow or overflow its stack, or is no text.
+// readable refuses what is no text, or too much of it.
 func (d *decoder) readable(maxBytes int) bool {
 	text := d.src.data
 	switch {
@@ -89,12 +101,6 @@ func (d *decoder) readable(maxBytes int) bool {
 	case len(d.src.starts) > maxLines:
 		d.note(d.src.starts[maxLines], fmt.Sprintf("more than %d lines", maxLines), "shorten it")
 		return false
-	}
-	for i := range len(indicators) {
-		if n := strings.Count(text, indicators[i:i+1]); n > maxIndicator {
-			d.note(0, fmt.Sprintf("%d times %c is too much", n, indicators[i]), "shorten it")
-			return false
-		}
 	}
 	for i, r := range text {
 		if r == utf8.RuneError && !utf8.FullRuneInString(text[i:]) || r == utf8.RuneError && !strings.HasPrefix(text[i:], "\ufffd") {
@@ -106,13 +112,27 @@ func (d *decoder) readable(maxBytes int) bool {
 			return false
 		}
 	}
-	nested := 0
 	for n := range d.src.starts {
-		from, to := d.src.line(n + 1)
-		if to-from > maxLine {
+		if from, to := d.src.line(n + 1); to-from > maxLine {
 			d.note(from, fmt.Sprintf("a line of more than %d bytes", maxLine), "break it")
 			return false
 		}
+	}
+	return true
+}
+
+// shallow refuses what would make the YAML parser slow or overflow its stack.
+func (d *decoder) shallow() bool {
+	text := d.src.data
+	for i := range len(indicators) {
+		if n := strings.Count(text, indicators[i:i+1]); n > maxIndicator {
+			d.note(0, fmt.Sprintf("%d times %c is too much", n, indicators[i]), "shorten it")
+			return false
+		}
+	}
+	nested := 0
+	for n := range d.src.starts {
+		from, to := d.src.line(n + 1)
 		line := d.src.data[from:to]
 		lead := len(line) - len(strings.TrimLeft(line, " -?:"))
 		for i := range len(line) {
@@ -275,11 +295,11 @@ func (d *decoder) entries(n ast.Node, path, what string) (entries []entry, ok bo
 		at := d.offset(mv.Key.GetToken())
 		key, isString := mv.Key.(*ast.StringNode)
 		if !isString {
-			d.note(at, fmt.Sprintf("%s is no plain key", mv.Key.String()), "write a word, in quotes if need be")
+			d.note(at, said(mv.Key.String())+" is no plain key", "write a word, in quotes if need be")
 			continue
 		}
 		if slices.ContainsFunc(entries, func(e entry) bool { return e.key == key.Value }) {
-			d.note(at, fmt.Sprintf("%s comes twice", key.Value), "delete one of them")
+			d.note(at, said(key.Value)+" comes twice", "delete one of them")
 			continue
 		}
 		entries = append(entries, entry{key.Value, at, mv.Value})
@@ -330,7 +350,7 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 	for _, e := range entries {
 		i := slices.Index(names, e.key)
 		if i < 0 {
-			d.note(e.at, fmt.Sprintf("unknown key %s", e.key), spell.Remedy(e.key, names))
+			d.note(e.at, "unknown key "+said(e.key), spell.Remedy(e.key, names))
 			continue
 		}
 		inner := strings.TrimPrefix(path+"."+e.key, ".")
@@ -342,6 +362,17 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 			d.note(d.keyAt(path), fmt.Sprintf("%s is missing in %s", f.name, cmp.Or(last(path), "the file")), "add it; the schema and the starter file show how")
 		}
 	}
+}
+
+// sayable matches what a mistake may repeat: a slip of the finger, and no address.
+var sayable = regexp.MustCompile(`^[\pL_<.-][\pL\pN_<. -]{0,63}$`)
+
+// said returns what somebody wrote, if it can be no address: mistakes are printed, and logged by whoever asked.
+func said(word string) string {
+	if !sayable.MatchString(word) || len(digits(word)) > 4 {
+		return "what stands here"
+	}
+	return word
 }
 
 // last returns the last key of a path, for a person to read; an entry of a list goes by the list's name.

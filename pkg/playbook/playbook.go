@@ -1,8 +1,9 @@
 // Package playbook reads what was prepared before anything happened (who speaks, in which words and languages, how fast, at
 // which hours, at what price) and the facts of the breach that did happen.
 //
-// In: YAML as people write it.   Out: a playbook and facts that hold together, or every mistake with its line, column and
-// remedy.   Crash: nothing to lose, these are pure functions.
+// In: YAML as people write it, and updates.   Out: a playbook, facts and updates that hold together, or every mistake with its
+// line, column and remedy; a playbook with marks in place of its team's addresses.   Crash: nothing to lose, these are pure
+// functions.
 package playbook
 
 import (
@@ -47,7 +48,7 @@ type Playbook struct {
 	Prices    Prices    `yaml:"prices,optional"`
 	// Data holds the words for each kind of data, by the kind's code.
 	Data map[string]Kind `yaml:"data"`
-	// Waves are w0, the first notice, and those that follow.
+	// Waves are w0, the first notice, and prepared ones by a name of their own: for follow-ups and the closing note.
 	Waves map[string]*Wave `yaml:"waves"`
 	// Replies adds to the words that customers may text back, and to what they are answered, by language.
 	Replies map[string]Reply `yaml:"replies,optional"`
@@ -55,6 +56,12 @@ type Playbook struct {
 	Calls *Calls `yaml:"calls"`
 	// Script is what agents say on the telephone, whoever called, by language.
 	Script map[string]Script `yaml:"script,optional"`
+	// FollowUps says when customers hear again; nil if they do not by themselves.
+	FollowUps *FollowUps `yaml:"follow_ups"`
+	// ClosingNote names the wave that is the last word; empty for none.
+	ClosingNote string `yaml:"closing_note,optional"`
+	// Team is told what needs a person; nil if nobody is.
+	Team *Team `yaml:"team"`
 
 	digest [sha256.Size]byte
 }

@@ -171,7 +171,8 @@ func TestMistakes(t *testing.T) {
 		{"no such language", "offered: [en, es]", "offered: [en, es, xx-!]", "xx-!", "xx-! is no language"},
 		{"a language written otherwise", "offered: [en, es]", "offered: [en, es, es-mx]", "es-mx", "write es-MX"},
 		{"a text that is missing", "          es: >-", "          fr: >-", "fr: >-", "fr is not offered"},
-		{"a wave by another name", "  w0:\n", "  first:\n", "first:", "first is no wave"},
+		{"a wave by another name", "  w0:\n", "  First:\n", "First:", "First is no wave"},
+		{"a wave that Candor makes", "waves:\n", "waves:\n  w1: {title: Next}\n", "w1:", "are made by Candor"},
 		{"a rate twice", "    requests_per_sec: 100\n", "    requests_per_sec: 100\n    recipients_per_sec: 9\n", "sendgrid:", "the rate is not clear"},
 		{"a sender twice", "MG00000000000000000000000000000000", `"+18005550142"`, "", "comes twice"},
 		{"no sender", `"+18005550142"`, "Northwind", "", "Northwind is no sender"},
@@ -357,7 +358,7 @@ func agree(t *testing.T, s *jsonschema.Schema, typ reflect.Type, path string) {
 	}
 	kind := ""
 	switch typ.Name() {
-	case "Text", "Rule", "Duration", "Uncertain", "Audience", "Share":
+	case "Text", "Rule", "Duration", "Uncertain", "Audience", "Share", "Every", "Late":
 		kind = "string"
 	case "Money":
 		kind = "number"

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"candor/pkg/audience"
+	"candor/pkg/cadence"
 	"candor/pkg/window"
 )
 
@@ -24,6 +25,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, at int, path string) bool 
 	case *Text:
 		if text, style, ok := stringOf(n); ok {
 			*into = Text{text, d.src, at, style}
+			d.strings = append(d.strings, placed{path, *into})
 			d.wording(*into, path)
 			return true
 		}
@@ -69,6 +71,25 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, at int, path string) bool 
 			}
 		}
 		want = "a policy: keep, or resend after 24h"
+	case *cadence.Every:
+		if text, style, ok := stringOf(n); ok {
+			every, err := cadence.ParseEvery(text)
+			var wrong *cadence.ParseError
+			if errors.As(err, &wrong) {
+				d.mistakes = append(d.mistakes, Text{text, d.src, at, style}.Mistake(wrong.Offset, "every: "+wrong.Message, wrong.Remedy))
+			}
+			*into = every
+			return true
+		}
+		want = "when it comes, like mon 10:00, or day 10:00, or month 1 10:00"
+	case *Late:
+		if text, _, ok := stringOf(n); ok {
+			if policy, ok := parseLate(text); ok {
+				*into = policy
+				return true
+			}
+		}
+		want = "a policy: send within 24h, skip, or ask"
 	case *Share:
 		if text, _, ok := stringOf(n); ok {
 			if part, ok := parseShare(text); ok {
@@ -96,6 +117,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, at int, path string) bool 
 	case *string:
 		if text, style, ok := stringOf(n); ok {
 			*into = strings.TrimSpace(text)
+			d.strings = append(d.strings, placed{path, Text{text, d.src, at, style}})
 			d.wording(Text{text, d.src, at, style}, path)
 			switch {
 			case len(text) > maxString:
@@ -222,4 +244,16 @@ func parseUncertain(s string) (Uncertain, bool) {
 	after, ok := strings.CutPrefix(s, "resend after ")
 	period, valid := parseDuration(strings.TrimSpace(after))
 	return Uncertain{period}, ok && valid && period > 0
+}
+
+func parseLate(s string) (Late, bool) {
+	switch s {
+	case "ask":
+		return Late{}, true
+	case "skip":
+		return Late{Skip: true}, true
+	}
+	within, ok := strings.CutPrefix(s, "send within ")
+	period, valid := parseDuration(strings.TrimSpace(within))
+	return Late{Within: period}, ok && valid && period > 0
 }

@@ -20,6 +20,8 @@ const (
 	folded  byte = '>'
 	double  byte = '"'
 	single  byte = '\''
+	// verbatim stands in the file as it is.
+	verbatim byte = 'v'
 )
 
 // String returns the wording.
@@ -37,6 +39,8 @@ func (t Text) Mistake(offset int, message, remedy string) *MistakeError {
 func (t Text) locate(offset int) int {
 	offset = min(max(offset, 0), len(t.value))
 	switch t.style {
+	case verbatim:
+		return t.at + offset
 	case literal:
 		line := strings.Count(t.value[:offset], "\n")
 		start := strings.LastIndexByte(t.value[:offset], '\n') + 1

@@ -56,7 +56,7 @@ func (e *Error) Error() string { return e.Outcome.Class.String() + ": " + e.Outc
 
 // SMS is one text message.
 type SMS struct {
-	ID   string // opaque id of notice and attempt, comes back in the receipt
+	ID   string // opaque id of notice and attempt, comes back in the receipt; empty for no receipt
 	To   pii.Phone
 	From string // E.164 number, short code, or Messaging Service SID (MG…)
 	Body string
@@ -92,7 +92,7 @@ type Email struct {
 
 // Recipient is one of an Email's readers.
 type Recipient struct {
-	ID     string // opaque id of notice and attempt, comes back in the receipt
+	ID     string // opaque id of notice and attempt, comes back in the receipt; empty for none
 	To     pii.Email
 	Name   pii.Name
 	Values []string // aligned with Email.Vars

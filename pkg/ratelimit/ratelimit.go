@@ -67,7 +67,7 @@ func (e *BusyError) Error() string {
 // Unwrap returns context.DeadlineExceeded.
 func (e *BusyError) Unwrap() error { return context.DeadlineExceeded }
 
-// New returns a limiter over the bucket. The clock should be aligned with the broker's: workers compare their clocks through the bucket.
+// New returns a limiter over the bucket. The clock is the machine's, and aligned with the broker's: workers compare their clocks through the bucket.
 func New(kv KV, now func() time.Time, log zerolog.Logger) *Limiter {
 	return &Limiter{kv: kv, now: now, log: log, turns: map[string]chan struct{}{}}
 }

@@ -60,6 +60,9 @@ type Report struct {
 	// MergedDiffer counts merged rows by the columns in which they differ from the row that stands.
 	MergedDiffer map[string]int `json:"merged_differ"`
 	Merges       []Merge        `json:"merges"`
+	// OnFile counts the merged rows whose customer was on file before the file came: who is there is not added again.
+	OnFile     int      `json:"on_file,omitempty"`
+	OnFileRows []Sample `json:"on_file_rows,omitempty"`
 	// Addresses and numbers that several customers have.
 	SharedAddresses int      `json:"shared_addresses"`
 	SharedNumbers   int      `json:"shared_numbers"`

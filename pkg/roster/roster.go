@@ -46,6 +46,16 @@ type Options struct {
 	FirstPage uint32
 	// Rejects takes the rejected rows as CSV, if set. It never holds personal data, but for the customer_ref.
 	Rejects io.Writer
+	// OnFile is set if the rows are added to customers who are there already.
+	OnFile OnFile
+}
+
+// OnFile knows the customers whom rows are added to.
+type OnFile interface {
+	// Ref says whether one of them has the reference: the row is theirs, and makes no second customer.
+	Ref(ctx context.Context, ref string) (bool, error)
+	// Code says whether one of them has the code: a new customer gets another one.
+	Code(ctx context.Context, code string) (bool, error)
 }
 
 // Sink takes the pages in the order of their numbers. A page and what it points to belongs to the sink.
@@ -179,6 +189,7 @@ func newImport(cfg *config, src *source, opts Options, sink Sink) (*importer, er
 		im.workers = append(im.workers, w)
 	}
 	im.seq = newSequencer(cfg, opts.FirstPage, sink)
+	im.seq.onFile = opts.OnFile
 	im.seq.report.EmptyLines = im.empty
 	if opts.Rejects != nil {
 		im.seq.rejects = csv.NewWriter(opts.Rejects)

@@ -420,6 +420,57 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// book is a roster.OnFile.
+type book map[string]bool
+
+func (b book) Ref(_ context.Context, ref string) (bool, error) {
+	if ref == "broken" {
+		return false, errors.New("no answer")
+	}
+	return b[ref], nil
+}
+
+func (b book) Code(_ context.Context, code string) (bool, error) { return b[code], nil }
+
+func TestRowsOnFileAreNotAddedAgain(t *testing.T) {
+	t.Parallel()
+	key := []byte("0123456789abcdef0123456789abcdef")
+	codes := func(onFile OnFile) (*Report, map[string]string) {
+		t.Helper()
+		got := map[string]string{}
+		rep, err := Import(t.Context(), strings.NewReader("customer_ref,email\nA,a@example.com\nB,b@example.com\nA,a@example.com\nC,\nD,d@example.com\nD,d@example.com\n"),
+			Options{Key: key, OnFile: onFile}, SinkFunc(func(_ context.Context, p *Page) error {
+				for i := range p.Customers {
+					got[p.Customers[i].Ref] = p.Customers[i].Code
+				}
+				return nil
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep, got
+	}
+	_, alone := codes(nil)
+	// A and C are there, and somebody has the code that B would get.
+	rep, got := codes(book{"A": true, "C": true, alone["B"]: true})
+	if rep.Customers != 2 || rep.Merged != 4 || rep.OnFile != 3 || rep.Rejected != 0 || !rep.Balanced() {
+		t.Errorf("report is %+v", rep)
+	}
+	if want := []Sample{{2, "A"}, {4, "A"}, {5, "C"}}; !slices.Equal(rep.OnFileRows, want) {
+		t.Errorf("rows on file are %v, want %v", rep.OnFileRows, want)
+	}
+	if got["D"] != alone["D"] || got["B"] == alone["B"] || len(got["B"]) != 11 {
+		t.Errorf("codes are %v, alone they were %v", got, alone)
+	}
+	var text strings.Builder
+	if err := rep.Text(&text); err != nil || !strings.Contains(text.String(), "Already on file: not added a second time\n  row 2 (A)\n") {
+		t.Errorf("the report says:\n%s%v", text.String(), err)
+	}
+	if _, err := Import(t.Context(), strings.NewReader("customer_ref,email\nbroken,a@example.com\n"), Options{OnFile: book{}}, Discard()); err == nil || !strings.Contains(err.Error(), "row 2: no answer") {
+		t.Errorf("a book that does not answer: %v", err)
+	}
+}
+
 func TestBlockersAndMaps(t *testing.T) {
 	t.Parallel()
 	file := "Kunde,Kontakt,Handy,data,no_sms,compromised,Bonus\n" +

@@ -37,6 +37,7 @@ type sequencer struct {
 	buffered int
 	nextPage uint32
 	notes    map[note]*Finding
+	onFile   OnFile // nil for a roster that nothing comes before
 	scratch  []byte
 }
 
@@ -76,6 +77,12 @@ func (s *sequencer) take(ctx context.Context, base int, rows []parsed) error {
 		}
 		if first, ok := s.refs.find(p.refHash, p.c.Ref); ok && p.c.Ref != "" {
 			s.merge(p, row, first)
+			continue
+		}
+		if known, err := s.known(ctx, p, row); err != nil || known {
+			if err != nil {
+				return fmt.Errorf("row %d: %w", row, err)
+			}
 			continue
 		}
 		if p.outcome == rowRejected {
@@ -132,6 +139,43 @@ func (s *sequencer) merge(p *parsed, row int, first uint32) {
 	}
 }
 
+// known counts a row whose customer is on file already.
+func (s *sequencer) known(ctx context.Context, p *parsed, row int) (bool, error) {
+	if s.onFile == nil || p.c.Ref == "" {
+		return false, nil
+	}
+	known, err := s.onFile.Ref(ctx, p.c.Ref)
+	if err != nil || !known {
+		return false, err
+	}
+	r := s.report
+	r.Merged++
+	r.OnFile++
+	if len(r.OnFileRows) < maxList {
+		r.OnFileRows = append(r.OnFileRows, Sample{Row: row, Ref: strings.Clone(p.c.Ref)})
+	}
+	return true, nil
+}
+
+// code returns a code that nobody else has.
+func (s *sequencer) code(ctx context.Context, p *parsed) (string, error) {
+	code := p.code
+	for n := uint32(1); ; n++ {
+		written := formatCode(code)
+		taken := !s.codes.add(code)
+		if !taken && s.onFile != nil {
+			var err error
+			if taken, err = s.onFile.Code(ctx, written); err != nil {
+				return "", err
+			}
+		}
+		if !taken {
+			return written, nil
+		}
+		code = s.coder.code(p.c.Ref, n)
+	}
+}
+
 // print returns a row's fingerprint.
 func (s *sequencer) print(p *parsed) []byte {
 	s.scratch = s.scratch[:0]
@@ -167,11 +211,10 @@ func inert(cell string) string {
 
 func (s *sequencer) accept(ctx context.Context, p *parsed, row int) error {
 	at := s.refs.add(p.refHash, p.c.Ref, uint32(row), s.print(p))
-	code := p.code
-	for n := uint32(1); !s.codes.add(code); n++ {
-		code = s.coder.code(p.c.Ref, n)
+	var err error
+	if p.c.Code, err = s.code(ctx, p); err != nil {
+		return fmt.Errorf("row %d: %w", row, err)
 	}
-	p.c.Code = formatCode(code)
 	if p.email != 0 {
 		s.emails.add(p.email, at)
 	}

@@ -169,7 +169,14 @@ func (r *Report) textCases(b *bytes.Buffer) {
 			fmt.Fprintf(b, "  and %s\n", plural(total-shown, "other", "others"))
 		}
 	}
-	if r.Merged > 0 {
+	if r.OnFile > 0 {
+		fmt.Fprintf(b, "\nAlready on file: not added a second time\n")
+		for _, o := range r.OnFileRows[:min(len(r.OnFileRows), maxSamples)] {
+			fmt.Fprintf(b, "  row %d (%s)\n", o.Row, line(o.Ref))
+		}
+		more(r.OnFile, min(len(r.OnFileRows), maxSamples))
+	}
+	if r.Merged > r.OnFile {
 		fmt.Fprintf(b, "\nMerged: the customer_ref is there already, the first row stands\n")
 		for _, m := range r.Merges[:min(len(r.Merges), maxSamples)] {
 			differ := "no difference"
@@ -178,7 +185,7 @@ func (r *Report) textCases(b *bytes.Buffer) {
 			}
 			fmt.Fprintf(b, "  row %d (%s) into row %d: %s\n", m.Row, line(m.Ref), m.FirstRow, differ)
 		}
-		more(r.Merged, min(len(r.Merges), maxSamples))
+		more(r.Merged-r.OnFile, min(len(r.Merges), maxSamples))
 	}
 	if n := r.SharedAddresses + r.SharedNumbers; n > 0 {
 		fmt.Fprintf(b, "\nShared: %s and %s of several customers; each gets a notice, told apart by the code\n",

@@ -40,7 +40,7 @@ const (
 	DeadLetter Action = "deadletter"
 	Call       Action = "call"     // take tasks from the call queue, and report on them
 	Queue      Action = "queue"    // look at the call queue and the script, and have customers called
-	Resend     Action = "resend"   // draft another try, which somebody else approves
+	Amend      Action = "amend"    // draft what is added to an incident, which somebody else approves
 	Find       Action = "find"     // a customer, whose name stands in the texts
 	Suppress   Action = "suppress" // keep the list of opt-outs
 )
@@ -49,7 +49,7 @@ const (
 // halves by one role, and the admin has neither.
 var permissions = map[Role][]Action{
 	Admin:     {Token, View, Find, Queue, Suppress, Shred, DeadLetter},
-	Commander: {Declare, Upload, Reject, Pause, Resume, Resend, Abort, Shred, Settle, Suppress, DeadLetter, Find, Queue, View},
+	Commander: {Declare, Upload, Reject, Pause, Resume, Amend, Abort, Shred, Settle, Suppress, DeadLetter, Find, Queue, View},
 	Approver:  {Approve, Reject, Pause, Abort, Find, Queue, View},
 	Viewer:    {View},
 	Dialer:    {Call, Queue, Find},

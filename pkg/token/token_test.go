@@ -277,7 +277,7 @@ func TestPermissions(t *testing.T) {
 		token.DeadLetter: "admin commander",
 		token.Call:       "dialer",
 		token.Queue:      "admin commander approver dialer",
-		token.Resend:     "commander",
+		token.Amend:      "commander",
 		token.Find:       "admin commander approver dialer",
 		token.Suppress:   "admin commander",
 		"unknown":        "",

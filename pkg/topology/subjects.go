@@ -162,9 +162,6 @@ func Receipt(ch candorv1.Channel, incident, wave string, page uint32) string {
 // ParseReceipt is the reverse of Receipt.
 func ParseReceipt(subject string) (PageKey, bool) { return parseKey("receipt", subject) }
 
-// ReceiptPrefix starts the receipts of a channel.
-func ReceiptPrefix(ch candorv1.Channel) string { return "receipt." + ChannelToken(ch) + "." }
-
 // CallRequested is where a customer's wish to be called lies, until and after the call.
 func CallRequested(incident string) string { return "call.request." + incident }
 
@@ -194,6 +191,39 @@ func Timetable(incident, name string) string { return "timetable." + incident + 
 
 // Due is where a follow-up appears when its hour has come.
 func Due(incident, name string) string { return "due." + incident + "." + name }
+
+// TeamEvents is where lies what the response team of an incident was told.
+func TeamEvents(incident string) string { return "team." + incident }
+
+// ParseTeamEvents is the reverse of TeamEvents.
+func ParseTeamEvents(subject string) (incident string, ok bool) {
+	incident, ok = strings.CutPrefix(subject, "team.")
+	return incident, ok && ValidIncident(incident) == nil
+}
+
+// TeamOrder is the subject of a message to one member of the response team, by a medium: sms, email or hook.
+func TeamOrder(medium, incident, alert string, member uint32) string {
+	return "order." + medium + "." + LaneTeam + "." + incident + "." + alert + "." + number(member)
+}
+
+// TeamAddresses is where the response team's addresses lie sealed, beside the pages; digest is that of what is sealed.
+func TeamAddresses(incident, digest string) string {
+	return "roster." + incident + "." + teamToken + digest
+}
+
+const teamToken = "team-"
+
+// IsTeamAddresses tells a subject made by TeamAddresses from the others beside it.
+func IsTeamAddresses(subject string) bool {
+	t := strings.Split(subject, ".")
+	return len(t) == 3 && t[0] == "roster" && strings.HasPrefix(t[2], teamToken)
+}
+
+// Headers by which a long answer is fetched in parts: the reply's Next is the following request's After; the last part has none.
+const (
+	HeaderAfter = "after"
+	HeaderNext  = "next"
+)
 
 // Ask is a request that a service answers at once.
 func Ask(service, method string) string { return "ask." + service + "." + method }

@@ -17,6 +17,7 @@ type Target struct {
 	Takes  []string // durable consumers, as stream/consumer
 	Serves []string // requests
 	Writes []string // subjects, and requests to others
+	purges []string // streams
 	admin  bool     // may configure the broker, purge and delete
 }
 
@@ -27,23 +28,31 @@ func Targets() []Target {
 		{
 			Name: "api", Does: "owns incidents, rosters, approval and tokens; what the command line talks to",
 			Reads: []string{
-				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamCalls, StreamTimetable,
+				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamCalls, StreamTimetable, StreamTeam,
 				BucketTokens, BucketSuppressions, BucketLimits,
 			},
 			Serves: []string{Declare, "ask.api.>"},
 			Writes: []string{
-				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", "ask.>", CallMethod(">"),
+				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", TeamEvents("*"), "ask.>", CallMethod(">"),
 				bucket(BucketTokens), bucket(BucketSuppressions),
 			},
 			admin: true,
 		},
 		{
 			Name: "planner", Does: "turns waves into orders and puts back what is missing",
-			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamTimetable, BucketSuppressions},
-			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamBreach + "/" + ConsumerUpdated, StreamTimetable + "/" + ConsumerDue},
+			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, BucketSuppressions},
+			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamBreach + "/" + ConsumerUpdated},
 			Serves: []string{"ask.planner.>"},
-			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", "timetable.>", "ask.>"},
+			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", "ask.>"},
 			admin:  true,
+		},
+		{
+			Name: "followup", Does: "keeps the timetable: decides what becomes of follow-ups and updates when they are due",
+			Reads:  []string{StreamBreach, StreamTimetable},
+			Takes:  []string{StreamTimetable + "/" + ConsumerDue},
+			Serves: []string{},
+			Writes: []string{BreachAll, "timetable.>", "ask.ledger.>"},
+			purges: []string{StreamTimetable},
 		},
 		worker(candorv1.Channel_CHANNEL_SMS, "sends text messages"),
 		worker(candorv1.Channel_CHANNEL_EMAIL, "sends e-mail"),
@@ -70,6 +79,13 @@ func Targets() []Target {
 			Reads:  []string{StreamBreach, StreamReceipts, StreamCalls, BucketSuppressions, BucketReplies},
 			Serves: []string{},
 			Writes: []string{"receipt.>", "call.request.*", bucket(BucketSuppressions), bucket(BucketReplies), Ask("api", "find")},
+		},
+		{
+			Name: "team", Does: "tells the response team what needs them, and reminds until somebody acknowledges",
+			Reads:  []string{StreamBreach, StreamRoster, StreamTeam, BucketLimits},
+			Takes:  []string{StreamOrders + "/" + ConsumerTeam},
+			Serves: []string{},
+			Writes: []string{TeamEvents("*"), "order.*." + LaneTeam + ".>", bucket(BucketLimits)},
 		},
 		{Name: "sandbox", Does: "plays the providers: sends nothing, shows every inbox; only when named"},
 		{
@@ -104,6 +120,9 @@ const (
 	Dialer   = "dialer"
 )
 
+// Several is the NATS user of a process that is more than one target: it may do what any of them may.
+const Several = "several"
+
 // Guests lists them.
 func Guests() []string { return []string{Declarer, Dialer} }
 
@@ -116,6 +135,17 @@ func Permissions(target string) (publish, subscribe []string) {
 		return []string{Declare}, subscribe
 	case Dialer:
 		return []string{CallMethod(">")}, subscribe
+	case Several:
+		for _, t := range Targets() {
+			p, s := Permissions(t.Name)
+			publish = append(publish, p...)
+			if len(s) > 0 {
+				subscribe = append(subscribe, s[1:]...) // its answers arrive under a name of its own
+			}
+		}
+		slices.Sort(publish)
+		slices.Sort(subscribe)
+		return slices.Compact(publish), slices.Compact(subscribe)
 	}
 	i := slices.IndexFunc(Targets(), func(t Target) bool { return t.Name == target })
 	if i < 0 {
@@ -139,6 +169,9 @@ func Permissions(target string) (publish, subscribe []string) {
 		stream, name, _ := strings.Cut(c, "/")
 		publish = append(publish,
 			"$JS.API.CONSUMER.INFO."+stream+"."+name, "$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, "$JS.ACK."+stream+"."+name+".>")
+	}
+	for _, stream := range t.purges {
+		publish = append(publish, "$JS.API.STREAM.PURGE."+stream)
 	}
 	if t.admin {
 		publish = append(publish, "$JS.API.>")

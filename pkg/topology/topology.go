@@ -24,6 +24,7 @@ const (
 	StreamReceipts  = "RECEIPTS"
 	StreamCalls     = "CALLS"
 	StreamTimetable = "TIMETABLE"
+	StreamTeam      = "TEAM"
 )
 
 // Buckets.
@@ -41,7 +42,10 @@ const (
 	LaneNext  = "next"
 )
 
-// Lanes lists the lanes in the order in which they matter.
+// LaneTeam is that of messages to the response team, which are no notices: neither pause nor quiet hours hold them up.
+const LaneTeam = "team"
+
+// Lanes lists the lanes of notices in the order in which they matter.
 var Lanes = [...]string{LaneFirst, LaneNext}
 
 // Facts that the api republishes when they have happened.
@@ -54,13 +58,14 @@ const (
 	FactAborted  = "aborted"
 )
 
-// Durable consumers of the planner.
+// Durable consumers of the planner, of followup and of team.
 const (
 	ConsumerDeclared = "planner-declared"
 	ConsumerResumed  = "planner-resumed"
 	ConsumerAborted  = "planner-aborted"
-	ConsumerDue      = "planner-due"
 	ConsumerUpdated  = "planner-updated"
+	ConsumerDue      = "followup-due"
+	ConsumerTeam     = "team"
 )
 
 const (
@@ -100,6 +105,10 @@ func streams() []bus.StreamSpec {
 			Name: StreamTimetable, Subjects: []string{"timetable.*.*", "due.*.*"}, WorkQueue: true, Schedules: true,
 			Description: "one schedule for the next follow-up, and the follow-ups that are due",
 		},
+		{
+			Name: StreamTeam, Subjects: []string{TeamEvents("*")}, Kept: true,
+			Description: "what the response team was told, and who acknowledged; no address",
+		},
 	}
 }
 
@@ -125,6 +134,7 @@ func consumers() []bus.ConsumerSpec {
 		{Stream: StreamBreach, Name: ConsumerAborted, Filter: BreachFact(FactAborted, "*")},
 		{Stream: StreamBreach, Name: ConsumerUpdated, Filter: BreachFact(FactUpdated, "*")},
 		{Stream: StreamTimetable, Name: ConsumerDue, Filter: Due("*", "*")},
+		{Stream: StreamOrders, Name: ConsumerTeam, Filter: "order.*." + LaneTeam + ".>"},
 	}
 	for _, ch := range queueChannels() {
 		for _, lane := range Lanes {

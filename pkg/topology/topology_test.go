@@ -117,7 +117,7 @@ func TestAJournalWithAHoleIsDamaged(t *testing.T) {
 	if err := b.EnsureStream(t.Context(), bus.StreamSpec{Name: topology.StreamJournal, Subjects: open.Subjects, WriteOnce: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{topology.StreamBreach, topology.StreamReceipts, topology.StreamCalls} {
+	for _, s := range []string{topology.StreamBreach, topology.StreamReceipts, topology.StreamCalls, topology.StreamTeam} {
 		if err := b.EnsureStream(t.Context(), bus.StreamSpec{Name: s, Subjects: []string{s}}); err != nil {
 			t.Fatal(err)
 		}
@@ -390,6 +390,27 @@ func TestADialerMayUseTheCallServiceAndCallsMayOfferIt(t *testing.T) {
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAProcessOfSeveralTargetsMayDoWhatAnyOfThemMay(t *testing.T) {
+	t.Parallel()
+	publish, subscribe := topology.Permissions(topology.Several)
+	for _, target := range topology.Targets() {
+		p, s := topology.Permissions(target.Name)
+		for _, subject := range p {
+			if !slices.Contains(publish, subject) {
+				t.Errorf("%s may publish %s, a process of several may not", target.Name, subject)
+			}
+		}
+		for _, subject := range s {
+			if own := "_INBOX." + target.Name + ".>"; slices.Contains(subscribe, subject) == (subject == own) {
+				t.Errorf("%s subscribes to %s, a process of several to %v", target.Name, subject, subscribe)
+			}
+		}
+	}
+	if !slices.Contains(subscribe, "_INBOX.several.>") {
+		t.Errorf("a process of several hears %v, and no answers", subscribe)
 	}
 }
 

@@ -19,6 +19,7 @@ type Keys struct {
 	pages    tink.AEAD   // AES-256-GCM with random nonces: good for 2^32 pages
 	code     []byte
 	index    []byte
+	team     []byte
 	shredded atomic.Bool // written by the vault when it learns of it
 }
 
@@ -32,6 +33,9 @@ func newKeys(secret []byte, file fs.FileInfo) (*Keys, error) {
 		return nil, err
 	}
 	if k.index, err = derive(secret, "index"); err != nil {
+		return nil, err
+	}
+	if k.team, err = derive(secret, "team"); err != nil {
 		return nil, err
 	}
 	if k.pages, err = subtle.NewAESGCM(pages); err != nil {
@@ -69,3 +73,6 @@ func (k *Keys) CodeKey() []byte { return k.code }
 
 // IndexKey returns the key under which customers are found again by reference, number or address.
 func (k *Keys) IndexKey() []byte { return k.index }
+
+// TeamKey returns the key under which the addresses of the response team are marked.
+func (k *Keys) TeamKey() []byte { return k.team }

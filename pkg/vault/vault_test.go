@@ -112,11 +112,11 @@ func TestKeysSurviveARestartAndDifferFromEachOther(t *testing.T) {
 	}
 	all := [][]byte{
 		v.IDKey(), v.SuppressionKey(),
-		keys(t, v, "i1").CodeKey(), keys(t, v, "i1").IndexKey(), keys(t, v, "i2").CodeKey(), keys(t, v, "i2").IndexKey(),
+		keys(t, v, "i1").CodeKey(), keys(t, v, "i1").IndexKey(), keys(t, v, "i1").TeamKey(), keys(t, v, "i2").CodeKey(), keys(t, v, "i2").IndexKey(),
 	}
 	again := [][]byte{
 		w.IDKey(), w.SuppressionKey(),
-		keys(t, w, "i1").CodeKey(), keys(t, w, "i1").IndexKey(), keys(t, w, "i2").CodeKey(), keys(t, w, "i2").IndexKey(),
+		keys(t, w, "i1").CodeKey(), keys(t, w, "i1").IndexKey(), keys(t, w, "i1").TeamKey(), keys(t, w, "i2").CodeKey(), keys(t, w, "i2").IndexKey(),
 	}
 	for i, a := range all {
 		if len(a) != 32 {

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/finder"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
@@ -40,7 +41,9 @@ type Deps struct {
 	Suppressions *suppression.Set
 	Metrics      prometheus.Registerer
 	Now          func() time.Time
-	Log          zerolog.Logger
+	// Clock says how fast the calendar goes.
+	Clock clock.Clock
+	Log   zerolog.Logger
 }
 
 // API is the service.
@@ -110,13 +113,15 @@ const (
 // Handler answers everything: Connect, gRPC and gRPC-Web on one path each, and the upload of rosters.
 func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
-	opts := []connect.HandlerOption{connect.WithInterceptors(gate{a}), connect.WithReadMaxBytes(4 << 20)}
+	opts := append(jsonCodecs(), connect.WithInterceptors(gate{a}), connect.WithReadMaxBytes(4<<20))
 	mux.Handle(candorv1connect.NewIncidentServiceHandler(incidentService{a}, opts...))
 	mux.Handle(candorv1connect.NewLedgerServiceHandler(ledgerService{a}, opts...))
 	mux.Handle(candorv1connect.NewSuppressionServiceHandler(suppressionService{a}, opts...))
 	mux.Handle(candorv1connect.NewCallQueueServiceHandler(callQueueService{a}, opts...))
 	mux.Handle(candorv1connect.NewTokenServiceHandler(tokenService{a}, opts...))
+	mux.Handle(candorv1connect.NewTeamServiceHandler(teamService{a}, opts...))
 	mux.HandleFunc("PUT "+RosterPrefix+"{incident}/roster", a.uploadRoster)
+	mux.HandleFunc("PUT "+RosterPrefix+"{incident}/rows", a.uploadRows)
 	mux.HandleFunc("GET /openapi.yaml", serveOpenAPI)
 	return mux
 }

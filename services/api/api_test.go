@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,8 +53,15 @@ type house struct {
 	url    string
 	client *http.Client
 	log    *lockedBuffer
-	stop   func() // ends Run and waits for it
+	stop   func()       // ends Run and waits for it
+	late   atomic.Int64 // how long after noon it is
 }
+
+// now is the time of the house.
+func (h *house) now() time.Time { return noon.Add(time.Duration(h.late.Load())) }
+
+// wait lets time pass.
+func (h *house) wait(d time.Duration) { h.late.Add(int64(d)) }
 
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -121,7 +129,7 @@ func (h *house) open() {
 	var err error
 	h.api, err = api.New(cfg, api.Deps{
 		Bus: h.bus, Vault: h.vault, Tokens: h.tokens, Suppressions: h.stops, Metrics: prometheus.NewRegistry(),
-		Now: func() time.Time { return noon }, Log: zerolog.New(h.log),
+		Now: h.now, Log: zerolog.New(h.log),
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -220,7 +228,13 @@ func starter(t testing.TB, name string) []byte {
 // put uploads a roster and returns the status and the body of the answer.
 func (h *house) put(bearer, incident string, query url.Values, body io.Reader) (int, []byte) {
 	h.t.Helper()
-	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodPut, h.url+"/v1/incidents/"+incident+"/roster?"+query.Encode(), body)
+	return h.putTo(bearer, incident+"/roster", query, body)
+}
+
+// putTo uploads to a place under the incidents.
+func (h *house) putTo(bearer, place string, query url.Values, body io.Reader) (int, []byte) {
+	h.t.Helper()
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodPut, h.url+"/v1/incidents/"+place+"?"+query.Encode(), body)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -37,15 +37,22 @@ func actionOf(procedure string) (token.Action, bool) {
 		candorv1connect.IncidentServiceListIncidentsProcedure,
 		candorv1connect.IncidentServiceGetRosterProcedure,
 		candorv1connect.IncidentServicePreviewProcedure,
+		candorv1connect.IncidentServiceGetTimelineProcedure,
 		candorv1connect.LedgerServiceGetStatusProcedure,
 		candorv1connect.LedgerServiceWatchStatusProcedure,
 		candorv1connect.LedgerServiceListNoticesProcedure,
 		candorv1connect.LedgerServiceExportNoticesProcedure,
 		candorv1connect.LedgerServiceListUnreachedProcedure,
-		candorv1connect.LedgerServiceListDeadLettersProcedure:
+		candorv1connect.LedgerServiceListDeadLettersProcedure,
+		candorv1connect.TeamServiceListAlertsProcedure,
+		candorv1connect.TeamServiceAcknowledgeProcedure:
 		return token.View, true
-	case candorv1connect.IncidentServiceResendProcedure:
-		return token.Resend, true
+	case candorv1connect.IncidentServiceResendProcedure,
+		candorv1connect.IncidentServiceUpdateProcedure,
+		candorv1connect.IncidentServiceDecideFollowUpProcedure,
+		candorv1connect.IncidentServiceCloseProcedure,
+		candorv1connect.IncidentServiceReopenProcedure:
+		return token.Amend, true
 	case candorv1connect.LedgerServiceFindProcedure:
 		return token.Find, true
 	case candorv1connect.SuppressionServiceAddSuppressionsProcedure,

@@ -21,12 +21,14 @@ var actions = map[string][]token.Role{
 	"GetIncident": viewers, "GetRoster": viewers, "ListIncidents": viewers, "Preview": viewers,
 	"Pause": {token.Commander, token.Approver}, "Resume": {token.Commander}, "Abort": {token.Commander, token.Approver},
 	"Shred": {token.Admin, token.Commander}, "Resend": {token.Commander},
+	"Update": {token.Commander}, "DecideFollowUp": {token.Commander}, "Close": {token.Commander}, "Reopen": {token.Commander}, "GetTimeline": viewers,
 	"GetStatus": viewers, "WatchStatus": viewers, "ListNotices": viewers, "ExportNotices": viewers, "ListDeadLetters": viewers,
 	"ListUnreached": viewers, "Find": {token.Admin, token.Commander, token.Approver, token.Dialer},
 	"AddSuppressions": keepers, "RemoveSuppressions": keepers, "ExportSuppressions": keepers, "ImportSuppressions": keepers,
 	"SettleUncertain": {token.Commander}, "ReplayDeadLetters": {token.Admin, token.Commander},
 	"Claim": dialers, "Renew": dialers, "Release": dialers, "Complete": dialers,
 	"Add": askers, "Explain": askers, "GetScript": askers, "GetQueue": askers,
+	"ListAlerts": viewers, "Acknowledge": viewers,
 	"CreateToken": {token.Admin}, "ListTokens": {token.Admin}, "RevokeToken": {token.Admin},
 }
 

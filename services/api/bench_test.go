@@ -75,3 +75,33 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTimeline is a month of 280,000 customers, all told by text message, and that of one of them.
+func BenchmarkTimeline(b *testing.B) {
+	h := newHouse(b)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	h.told(dana, erin, "bench", 280_000)
+	h.happen("bench", planned("w0"))
+	k := serveBooks(h)
+	roster, err := dana.incidents.GetRoster(b.Context(), connect.NewRequest(&candorv1.GetRosterRequest{Incident: "bench"}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	everybody := make([]int, 1000)
+	for i := range everybody {
+		everybody[i] = i
+	}
+	for _, p := range roster.Msg.GetManifest().GetPages() {
+		k.told("", p.GetNumber(), int(p.GetCustomers()), everybody[:p.GetCustomers()]...)
+	}
+	for _, customer := range []string{"", "C000007"} {
+		b.Run("of "+customer, func(b *testing.B) {
+			for b.Loop() {
+				resp, err := dana.incidents.GetTimeline(b.Context(), connect.NewRequest(&candorv1.GetTimelineRequest{Incident: "bench", Customer: customer}))
+				if n := len(resp.Msg.GetTimeline().GetEntries()); err != nil || customer == "" && n < 5 {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}

@@ -11,13 +11,15 @@ type Config struct {
 	SealTimeout time.Duration `yaml:"seal_timeout"`
 	// WatchEvery is how often a watcher's status is looked up.
 	WatchEvery time.Duration `yaml:"watch_every"`
+	// Slack is how far beside its instant a timeline lets a message start.
+	Slack time.Duration `yaml:"slack"`
 	// Webhook says that a provider's event webhook is set up, so that lost answers of large e-mail requests can be found out.
 	Webhook bool `yaml:"-"`
 }
 
 // DefaultConfig returns the settings that fit everybody.
 func DefaultConfig() Config {
-	return Config{SealTimeout: 5 * time.Minute, WatchEvery: 250 * time.Millisecond}
+	return Config{SealTimeout: 5 * time.Minute, WatchEvery: 250 * time.Millisecond, Slack: time.Minute}
 }
 
 // Validate says what is wrong with the settings, all at once.
@@ -28,6 +30,9 @@ func (c Config) Validate() error {
 	}
 	if c.WatchEvery < 10*time.Millisecond {
 		errs = append(errs, errors.New("watch_every must be 10ms or more, such as 250ms"))
+	}
+	if c.Slack < 0 {
+		errs = append(errs, errors.New("slack must not be negative: write 1m"))
 	}
 	return errors.Join(errs...)
 }

@@ -26,6 +26,11 @@ func (a *API) declare(ctx context.Context, q *candorv1.DeclareRequest) (*candorv
 	if err := topology.ValidIncident(d.GetIncident()); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
+	// Before anything is made of it, kept or said: what follows knows marks, and no address.
+	d, addresses, err := a.redact(d)
+	if err != nil {
+		return nil, err
+	}
 	hash := incident.Hash(d)
 	inc, err := a.events.Load(ctx, d.GetIncident())
 	if err != nil && !errors.Is(err, incident.ErrUnknown) {
@@ -37,7 +42,7 @@ func (a *API) declare(ctx context.Context, q *candorv1.DeclareRequest) (*candorv
 	if err := revisable(inc); err != nil {
 		return nil, err
 	}
-	draft, err := a.draft(ctx, d, inc.Draft.GetRevision()+1)
+	draft, err := a.draft(ctx, d, addresses, inc.Draft.GetRevision()+1)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +71,8 @@ func revisable(inc *incident.Incident) error {
 		"incident %s is %s with other content: it cannot be changed any more; abort it, or declare under another id", inc.ID, stateWord(inc.State))
 }
 
-// draft compiles every text and plans over the sealed pages.
-func (a *API) draft(ctx context.Context, d *candorv1.Declaration, revision uint32) (*candorv1.Drafted, error) {
+// draft compiles every text, plans over the sealed pages, and seals the addresses of the team.
+func (a *API) draft(ctx context.Context, d *candorv1.Declaration, addresses map[string]string, revision uint32) (*candorv1.Drafted, error) {
 	in, err := a.planInput(d)
 	if err != nil {
 		return nil, err
@@ -76,8 +81,7 @@ func (a *API) draft(ctx context.Context, d *candorv1.Declaration, revision uint3
 	subject := manifestSubject(d.GetIncident(), d.GetRosterDigest())
 	m, err := a.pages.Manifest(ctx, subject)
 	if errors.Is(err, bus.ErrNotFound) || err == nil && m.GetDigest() != d.GetRosterDigest() {
-		return nil, refuse(connect.CodeFailedPrecondition, "the roster %.16s… of incident %s is not there: upload it first, and declare the digest that the upload answers with",
-			d.GetRosterDigest(), d.GetIncident())
+		return nil, noRoster(d)
 	}
 	if err != nil {
 		return nil, err
@@ -89,7 +93,16 @@ func (a *API) draft(ctx context.Context, d *candorv1.Declaration, revision uint3
 	if err != nil {
 		return nil, fmt.Errorf("plan incident %s: %w", d.GetIncident(), err)
 	}
-	return &candorv1.Drafted{Revision: revision, Declaration: d, PlanHash: in.Hash, Plan: p, Manifest: subject}, nil
+	sealed, err := a.sealTeam(ctx, d.GetIncident(), in.Playbook.Team, addresses)
+	if err != nil {
+		return nil, err
+	}
+	return &candorv1.Drafted{Revision: revision, Declaration: d, PlanHash: in.Hash, Plan: p, Manifest: subject, Team: sealed}, nil
+}
+
+func noRoster(d *candorv1.Declaration) error {
+	return refuse(connect.CodeFailedPrecondition, "the roster %.16s… of incident %s is not there: upload it first, and declare the digest that the upload answers with",
+		d.GetRosterDigest(), d.GetIncident())
 }
 
 // planInput reads what a declaration carries; its error joins the mistakes of both files.
@@ -132,42 +145,4 @@ func (a *API) rosterThere(ctx context.Context, inc *incident.Incident) error {
 		return refuse(connect.CodeFailedPrecondition, "%d pages of the roster of incident %s are gone: upload it again, and declare it", len(gone), inc.ID)
 	}
 	return nil
-}
-
-// preview opens as few pages as show every language.
-func (a *API) preview(ctx context.Context, q *candorv1.PreviewRequest) (*candorv1.PreviewResponse, error) {
-	inc, err := a.load(ctx, q.GetIncident())
-	if err != nil {
-		return nil, err
-	}
-	if inc.State == candorv1.IncidentState_INCIDENT_STATE_SHREDDED {
-		return nil, refuse(connect.CodeFailedPrecondition, "incident %s was shredded: its customers cannot be shown to anybody any more", inc.ID)
-	}
-	in, err := a.planInput(inc.Draft.GetDeclaration())
-	if err != nil {
-		return nil, err
-	}
-	m, err := a.pages.Manifest(ctx, inc.Draft.GetManifest())
-	if err != nil {
-		return nil, err
-	}
-	first := map[string]*candorv1.RosterPageInfo{}
-	for _, info := range m.GetPages() {
-		if f := first[info.GetLanguage()]; f == nil || info.GetNumber() < f.GetNumber() {
-			first[info.GetLanguage()] = info
-		}
-	}
-	var pages []*roster.Page
-	for _, info := range first {
-		p, err := a.pages.OpenPage(ctx, inc.ID, info.GetNumber(), info.GetSealedSha256())
-		if err != nil {
-			return nil, err
-		}
-		pages = append(pages, p)
-	}
-	messages, err := plan.Preview(in, int(q.GetCount()), pages)
-	if err != nil {
-		return nil, err
-	}
-	return &candorv1.PreviewResponse{Messages: messages}, nil
 }

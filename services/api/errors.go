@@ -33,6 +33,16 @@ var codes = []struct {
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "try again; what was begun is gone on with"},
 }
 
+// ours says that an error has a cause for which no file and no request is to blame.
+func ours(err error) bool {
+	for _, k := range codes {
+		if errors.Is(err, k.cause) {
+			return true
+		}
+	}
+	return false
+}
+
 // remoteCodes are the words in which another service answers.
 var remoteCodes = map[bus.Code]connect.Code{
 	bus.CodeInvalid: connect.CodeInvalidArgument, bus.CodeUnauthenticated: connect.CodeUnauthenticated,

@@ -56,7 +56,7 @@ func (a *API) find(ctx context.Context, q *candorv1.FindRequest) (*candorv1.Find
 // findIn returns the customers of one incident. Who asks about all of them is not told that one of them cannot be searched
 // any more, or not yet.
 func (a *API) findIn(ctx context.Context, inc *incident.Incident, q *candorv1.FindRequest) ([]finder.Found, error) {
-	set, err := a.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := a.texts.Plan(inc)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (a *API) findIn(ctx context.Context, inc *incident.Incident, q *candorv1.Fi
 }
 
 func rosterOf(inc *incident.Incident) finder.Roster {
-	return finder.Roster{Incident: inc.ID, Digest: inc.Draft.GetDeclaration().GetRosterDigest(), Manifest: inc.Draft.GetManifest()}
+	return finder.Roster{Incident: inc.ID, Manifests: inc.Manifests()}
 }
 
 // searched are the incidents in which a customer is looked for: the named one, or all that are not shredded, the newest
@@ -180,7 +180,7 @@ func (a *API) warm(ctx context.Context) error {
 // index follows what is decided: customers of declared incidents can be found quickly, those of shredded ones never again.
 func (a *API) index(e *candorv1.BreachEvent) {
 	switch e.GetEvent().(type) {
-	case *candorv1.BreachEvent_Approved:
+	case *candorv1.BreachEvent_Approved, *candorv1.BreachEvent_AdditionApproved: // rows that were added are indexed too
 		select {
 		case a.declared <- e.GetIncident():
 		default: // so many wait that the first question will come before their turn

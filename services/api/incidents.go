@@ -81,13 +81,13 @@ func (a *API) getIncident(ctx context.Context, q *candorv1.GetIncidentRequest) (
 	return &candorv1.GetIncidentResponse{Incident: shown(inc)}, nil
 }
 
-// getRoster answers from the manifest, which holds counts alone.
+// getRoster answers from the manifests, which hold counts alone: the roster's, under its digest, and those of added rows.
 func (a *API) getRoster(ctx context.Context, q *candorv1.GetRosterRequest) (*candorv1.GetRosterResponse, error) {
 	inc, err := a.load(ctx, q.GetIncident())
 	if err != nil {
 		return nil, err
 	}
-	m, err := a.pages.Manifest(ctx, inc.Draft.GetManifest())
+	m, err := a.everybody(ctx, inc)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (a *API) approve(ctx context.Context, q *candorv1.ApproveRequest) (*candorv
 		if err := drafted(inc); err != nil {
 			return nil, err
 		}
-		if wave := additionOf(inc, hash); wave != "" {
+		if wave, _ := inc.AdditionWith(hash); wave != "" {
 			fact = topology.FactUpdated
 			return a.approveAddition(ctx, inc, wave, who)
 		}
@@ -174,7 +174,7 @@ func (a *API) approve(ctx context.Context, q *candorv1.ApproveRequest) (*candorv
 func approvable(inc *incident.Incident, who incident.Actor, sameHash bool) error {
 	switch {
 	case inc.State != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a draft can be approved", inc.ID, stateWord(inc.State))
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s, and nothing of it waits for an approval under that hash: candor status %s shows what waits", inc.ID, stateWord(inc.State), inc.ID)
 	case !sameHash:
 		return refuse(connect.CodeAborted, "incident %s was changed, or the hash is mistyped: revision %d has the hash %x; look at it, and approve that hash",
 			inc.ID, inc.Draft.GetRevision(), inc.PlanHash())
@@ -182,11 +182,7 @@ func approvable(inc *incident.Incident, who incident.Actor, sameHash bool) error
 		return refuse(connect.CodePermissionDenied, "%s drafted revision %d: a second person must approve it", who.Person, inc.Draft.GetRevision())
 	}
 	if blockers := inc.Draft.GetPlan().GetBlockers(); len(blockers) > 0 {
-		var all []string
-		for _, b := range blockers {
-			all = append(all, b.GetMessage()+" ("+b.GetRemedy()+")")
-		}
-		return refuse(connect.CodeFailedPrecondition, "incident %s cannot be approved: %s", inc.ID, strings.Join(all, "; "))
+		return refuse(connect.CodeFailedPrecondition, "incident %s cannot be approved: %s", inc.ID, findingWords(blockers))
 	}
 	return nil
 }
@@ -213,6 +209,10 @@ func (a *API) reject(ctx context.Context, q *candorv1.RejectRequest) (*candorv1.
 	})
 	if err != nil {
 		return nil, err
+	}
+	if add := inc.Additions[q.GetWave()]; add != nil && add.GetAddition().GetKind() == incident.KindRoster {
+		// A crash here leaves sealed pages that nobody is told by: the next rows to be added clear them away.
+		a.rejectedRows(ctx, inc.ID, add.GetAddition())
 	}
 	return &candorv1.RejectResponse{Incident: shown(inc)}, nil
 }

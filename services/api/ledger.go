@@ -14,12 +14,6 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Headers by which a long answer is fetched in parts: the reply's next is the following request's after.
-const (
-	headerAfter = "after"
-	headerNext  = "next"
-)
-
 const (
 	settledAtOnce = 5000  // notices in one settlement
 	listedAtOnce  = 10000 // notices in one list, where all of them are wanted
@@ -40,7 +34,7 @@ func (a *API) askAfter(ctx context.Context, service, method, after string, q, an
 	}
 	var header map[string]string
 	if after != "" {
-		header = map[string]string{headerAfter: after}
+		header = map[string]string{topology.HeaderAfter: after}
 	}
 	reply, err := a.Bus.Request(ctx, topology.Ask(service, method), data, header)
 	if errors.Is(err, bus.ErrUnavailable) || errors.Is(err, bus.ErrUnknownOutcome) {
@@ -52,7 +46,7 @@ func (a *API) askAfter(ctx context.Context, service, method, after string, q, an
 	if err := proto.Unmarshal(reply.Data, answer); err != nil {
 		return "", fmt.Errorf("answer of the %s: %w", service, err)
 	}
-	return reply.Header[headerNext], nil
+	return reply.Header[topology.HeaderNext], nil
 }
 
 // statusWithin is how long a ledger that is there takes at most.

@@ -74,8 +74,10 @@ func factOf(e *candorv1.BreachEvent) string {
 		return topology.FactPaused
 	case *candorv1.BreachEvent_Resumed:
 		return topology.FactResumed
-	case *candorv1.BreachEvent_AdditionApproved:
+	case *candorv1.BreachEvent_AdditionApproved, *candorv1.BreachEvent_FollowUpDecided, *candorv1.BreachEvent_Closing:
 		return topology.FactUpdated
+	case *candorv1.BreachEvent_Closed:
+		return topology.FactClosed
 	case *candorv1.BreachEvent_Aborted:
 		return topology.FactAborted
 	}

@@ -6,20 +6,11 @@ import (
 	"maps"
 	"slices"
 
-	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
-
 	"candor/pkg/incident"
 	"candor/pkg/playbook"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
-)
-
-const (
-	firstWave  = "w0"
-	kindResend = "resend"
-	// eventBytes is what an event of an incident may have; the broker takes a little more.
-	eventBytes = 900_000
+	"connectrpc.com/connect"
 )
 
 // resend drafts another try for exactly those who were not told for a reason.
@@ -55,7 +46,7 @@ func (a *API) resend(ctx context.Context, q *candorv1.ResendRequest) (*candorv1.
 			return nil, err
 		}
 		add := &candorv1.Addition{
-			Wave: nextWave(inc), Kind: kindResend, Base: firstWave, Channels: chs, People: people.people(), Customers: people.count(), ChosenBy: q.GetReason(),
+			Wave: inc.NextAddition(incident.FirstWave + "-r"), Kind: incident.KindResend, Base: incident.FirstWave, Channels: chs, People: people.people(), Customers: people.count(), ChosenBy: q.GetReason(),
 		}
 		resp.Customers, resp.LeftOut = add.GetCustomers(), left.count()
 		if wave = waiting(inc, add); wave != "" {
@@ -63,7 +54,7 @@ func (a *API) resend(ctx context.Context, q *candorv1.ResendRequest) (*candorv1.
 		}
 		// Whoever stands in an addition that waits would be told twice if both were approved.
 		if err := leaveOut(inc, chs, people, left, func(_ string, add *incident.Addition) bool {
-			return !add.Approved() && add.Rejected == ""
+			return waits(add)
 		}); err != nil {
 			return nil, err
 		}
@@ -76,16 +67,12 @@ func (a *API) resend(ctx context.Context, q *candorv1.ResendRequest) (*candorv1.
 			return nil, nil
 		}
 		wave = add.GetWave()
-		return drafting(inc, add)
+		return drafting(inc, add, "choose a narrower reason, such as failed:twilio_30003, and resend for one after the other")
 	})
 	if err != nil || q.GetDryRun() {
 		return resp, err
 	}
-	for _, s := range inc.Proto().GetAdditions() {
-		if s.GetAddition().GetWave() == wave {
-			resp.Addition = s
-		}
-	}
+	resp.Addition = additionStatus(inc, wave)
 	a.Log.Info().Str("incident", inc.ID).Str("wave", wave).Uint64("customers", resp.GetCustomers()).Uint64("left_out", resp.GetLeftOut()).Msg("resend drafted")
 	return resp, nil
 }
@@ -95,12 +82,12 @@ func (a *API) resendChannels(inc *incident.Incident, wanted []candorv1.Channel) 
 	if err := checkChannels(wanted); err != nil {
 		return nil, err
 	}
-	set, err := a.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := a.texts.Plan(inc)
 	if err != nil {
 		return nil, err
 	}
 	terms := map[candorv1.Channel]*playbook.Terms{}
-	if w := set.Playbook.Waves[firstWave]; w != nil {
+	if w := set.Playbook.Waves[incident.FirstWave]; w != nil {
 		if w.Channels.SMS != nil {
 			terms[candorv1.Channel_CHANNEL_SMS] = &w.Channels.SMS.Terms
 		}
@@ -169,27 +156,6 @@ func leaveOut(inc *incident.Incident, chs []candorv1.Channel, people, left crowd
 	return nil
 }
 
-// nextWave is the first id of a resend that was never used.
-func nextWave(inc *incident.Incident) string {
-	for n := 1; ; n++ {
-		if wave := fmt.Sprintf("%s-r%d", firstWave, n); inc.Additions[wave] == nil {
-			return wave
-		}
-	}
-}
-
-// waiting returns the wave of the same addition if it waits for its approval; empty if there is none.
-func waiting(inc *incident.Incident, add *candorv1.Addition) string {
-	for wave, known := range inc.Additions {
-		same := proto.CloneOf(add)
-		same.Wave = wave
-		if !known.Approved() && known.Rejected == "" && proto.Equal(known.GetAddition(), same) {
-			return wave
-		}
-	}
-	return ""
-}
-
 func nobody(id, reason string, left uint64) error {
 	if left > 0 {
 		return refuse(connect.CodeFailedPrecondition,
@@ -197,17 +163,4 @@ func nobody(id, reason string, left uint64) error {
 			left, id, reason)
 	}
 	return refuse(connect.CodeFailedPrecondition, "nobody of incident %s is unreached for the reason %s: candor status %s lists the reasons that there are", id, reason, id)
-}
-
-func drafting(inc *incident.Incident, add *candorv1.Addition) (*candorv1.BreachEvent, error) {
-	hash, err := incident.HashAddition(inc.PlanHash(), add)
-	if err != nil {
-		return nil, err
-	}
-	e := &candorv1.BreachEvent{Event: &candorv1.BreachEvent_AdditionDrafted{AdditionDrafted: &candorv1.AdditionDrafted{Addition: add, Hash: hash}}}
-	if size := proto.Size(e); size > eventBytes {
-		return nil, refuse(connect.CodeFailedPrecondition, "the list of these %d customers has %d bytes, and one addition holds %d: choose a narrower reason, such as failed:twilio_30003, and resend for one after the other",
-			add.GetCustomers(), size, eventBytes)
-	}
-	return e, nil
 }

@@ -45,7 +45,7 @@ func (a *API) declareFromNATS(ctx context.Context, r bus.Request) (bus.Reply, er
 	}
 	d := &candorv1.Declaration{}
 	if asJSON {
-		err = protojson.Unmarshal(r.Data, d)
+		err = readJSON(r.Data, d, protojson.UnmarshalOptions{})
 	} else {
 		err = proto.Unmarshal(r.Data, d)
 	}

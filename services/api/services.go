@@ -104,6 +104,26 @@ func (s incidentService) Resend(ctx context.Context, q *connect.Request[candorv1
 	return answer(ctx, q, s.api.resend)
 }
 
+func (s incidentService) Update(ctx context.Context, q *connect.Request[candorv1.UpdateRequest]) (*connect.Response[candorv1.UpdateResponse], error) {
+	return answer(ctx, q, s.api.update)
+}
+
+func (s incidentService) DecideFollowUp(ctx context.Context, q *connect.Request[candorv1.DecideFollowUpRequest]) (*connect.Response[candorv1.DecideFollowUpResponse], error) {
+	return answer(ctx, q, s.api.decideFollowUp)
+}
+
+func (s incidentService) Close(ctx context.Context, q *connect.Request[candorv1.CloseRequest]) (*connect.Response[candorv1.CloseResponse], error) {
+	return answer(ctx, q, s.api.close)
+}
+
+func (s incidentService) Reopen(ctx context.Context, q *connect.Request[candorv1.ReopenRequest]) (*connect.Response[candorv1.ReopenResponse], error) {
+	return answer(ctx, q, s.api.reopen)
+}
+
+func (s incidentService) GetTimeline(ctx context.Context, q *connect.Request[candorv1.GetTimelineRequest]) (*connect.Response[candorv1.GetTimelineResponse], error) {
+	return answer(ctx, q, s.api.getTimeline)
+}
+
 func (s ledgerService) Find(ctx context.Context, q *connect.Request[candorv1.FindRequest]) (*connect.Response[candorv1.FindResponse], error) {
 	return answer(ctx, q, s.api.find)
 }

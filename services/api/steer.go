@@ -15,15 +15,38 @@ import (
 
 const everyChannel = candorv1.Channel_CHANNEL_UNSPECIFIED
 
-// running refuses what can only be done with an incident that two people declared.
-func running(inc *incident.Incident, what string) error {
+// declared refuses what can only be done while something may be sent, be it the last word.
+func declared(inc *incident.Incident, what string) error {
 	if err := drafted(inc); err != nil {
 		return err
 	}
 	if !inc.Declared() {
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a declared one can be %s", inc.ID, stateWord(inc.State), what)
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only one that is declared can be %s", inc.ID, stateWord(inc.State), what)
 	}
 	return nil
+}
+
+// running refuses what adds to an incident that nobody may add to: each state has its own way out.
+func running(inc *incident.Incident, what string) error {
+	if err := drafted(inc); err != nil || inc.Running() {
+		return err
+	}
+	remedy := ""
+	switch inc.State {
+	case candorv1.IncidentState_INCIDENT_STATE_DRAFT:
+		remedy = "change it as it is, or approve it first"
+	case candorv1.IncidentState_INCIDENT_STATE_REJECTED:
+		remedy = "change it, declare it again, and approve it first"
+	case candorv1.IncidentState_INCIDENT_STATE_CLOSING:
+		remedy = "its last word is on its way, and nobody is told anything after that; reopen it when it is closed"
+	case candorv1.IncidentState_INCIDENT_STATE_CLOSED:
+		remedy = "reopen it first with candor reopen"
+	case candorv1.IncidentState_INCIDENT_STATE_ABORTING, candorv1.IncidentState_INCIDENT_STATE_ABORTED:
+		remedy = "nothing is sent for it any more; declare under another id what is left to say"
+	case candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
+		remedy = "its customers cannot be told anything any more"
+	}
+	return refuse(connect.CodeFailedPrecondition, "incident %s is %s and cannot be %s: %s", inc.ID, stateWord(inc.State), what, remedy)
 }
 
 func checkChannels(chs []candorv1.Channel) error {
@@ -65,7 +88,7 @@ func (a *API) pause(ctx context.Context, q *candorv1.PauseRequest) (*candorv1.Pa
 
 func (a *API) pauseChannels(ctx context.Context, id string, chs []candorv1.Channel, reason string) (*incident.Incident, error) {
 	return a.change(ctx, id, func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
-		if err := running(inc, "paused"); err != nil {
+		if err := declared(inc, "paused"); err != nil {
 			return nil, err
 		}
 		wanted := chs
@@ -104,7 +127,7 @@ func (a *API) resume(ctx context.Context, q *candorv1.ResumeRequest) (*candorv1.
 		}
 	}
 	inc, err = a.change(ctx, inc.ID, func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
-		if err := running(inc, "resumed"); err != nil {
+		if err := declared(inc, "resumed"); err != nil {
 			return nil, err
 		}
 		if len(inc.Paused) == 0 || len(chs) > 0 && !slices.ContainsFunc(chs, func(ch candorv1.Channel) bool { return inc.Paused[ch] }) {
@@ -168,17 +191,18 @@ func (a *API) seal(ctx context.Context, inc *incident.Incident) (*incident.Incid
 
 // shred destroys the incident's key and purges its pages. The manifests stay: they count, and name nobody.
 //
-// A crash leaves an aborted incident whose key is gone: shredding again purges what is left and says so.
+// A crash leaves an ended incident whose key is gone: shredding again purges what is left and says so.
 func (a *API) shred(ctx context.Context, q *candorv1.ShredRequest) (*candorv1.ShredResponse, error) {
 	inc, err := a.load(ctx, q.GetIncident())
 	if err != nil {
 		return nil, err
 	}
 	switch inc.State {
-	case candorv1.IncidentState_INCIDENT_STATE_ABORTED, candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
+	case candorv1.IncidentState_INCIDENT_STATE_ABORTED, candorv1.IncidentState_INCIDENT_STATE_CLOSED,
+		candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
 	default:
 		return nil, refuse(connect.CodeFailedPrecondition,
-			"incident %s is %s: its customers are shredded only after it was aborted, so that nobody who must still be told is lost",
+			"incident %s is %s: its customers are shredded only after it was closed or aborted, so that nobody who must still be told is lost",
 			inc.ID, stateWord(inc.State))
 	}
 	if err := a.Vault.Shred(inc.ID); err != nil {
@@ -190,8 +214,11 @@ func (a *API) shred(ctx context.Context, q *candorv1.ShredRequest) (*candorv1.Sh
 		return nil, fmt.Errorf("the key of incident %s is destroyed, but sealed pages are left, shred it again: %w", inc.ID, err)
 	}
 	inc, err = a.change(ctx, inc.ID, func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
-		if inc.State != candorv1.IncidentState_INCIDENT_STATE_ABORTED {
+		if inc.State == candorv1.IncidentState_INCIDENT_STATE_SHREDDED {
 			return nil, nil
+		}
+		if !inc.Ended() {
+			return nil, refuse(connect.CodeAborted, "the key of incident %s is destroyed, but it was reopened at the same moment: abort it", inc.ID)
 		}
 		return &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Shredded{Shredded: &candorv1.Shredded{}}}, nil
 	})

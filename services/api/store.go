@@ -23,6 +23,7 @@ import (
 
 const (
 	manifestToken = "manifest-"
+	rowsToken     = "rows-"
 	batchBytes    = 3 << 20 // of sealed pages in one atomic batch
 	sealersAtOnce = 4
 	purgesAtOnce  = 8
@@ -39,10 +40,21 @@ type store struct {
 	pages *pagestore.Store
 }
 
+// rowsSubject is where the manifest of rows lies that an addition adds. The name of the addition's wave is never used again.
+func rowsSubject(incident, wave, digest string) string {
+	return strings.TrimSuffix(topology.Pages(incident), "*") + rowsToken + wave + "-" + digest[:16]
+}
+
+func isRows(subject string) bool {
+	return strings.HasPrefix(subject[strings.LastIndexByte(subject, '.')+1:], rowsToken)
+}
+
 // shelf is what ROSTER holds for one incident.
 type shelf struct {
-	manifests map[string]*candorv1.RosterManifest // by digest
+	manifests map[string]*candorv1.RosterManifest // of rosters, by digest
+	rows      map[string]*candorv1.RosterManifest // of added rows, by subject
 	pages     []uint32                            // sorted
+	team      []string                            // subjects of the response team's addresses
 }
 
 func (s store) shelf(ctx context.Context, incident string) (*shelf, error) {
@@ -50,15 +62,23 @@ func (s store) shelf(ctx context.Context, incident string) (*shelf, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the pages of incident %s: %w", incident, err)
 	}
-	sh := &shelf{manifests: map[string]*candorv1.RosterManifest{}}
+	sh := &shelf{manifests: map[string]*candorv1.RosterManifest{}, rows: map[string]*candorv1.RosterManifest{}}
 	for subject := range subjects {
 		if _, page, ok := topology.ParsePage(subject); ok {
 			sh.pages = append(sh.pages, page)
 			continue
 		}
+		if topology.IsTeamAddresses(subject) {
+			sh.team = append(sh.team, subject)
+			continue
+		}
 		m, err := s.pages.Manifest(ctx, subject)
 		if err != nil {
 			return nil, err
+		}
+		if isRows(subject) {
+			sh.rows[subject] = m
+			continue
 		}
 		sh.manifests[m.GetDigest()] = m
 	}
@@ -66,10 +86,21 @@ func (s store) shelf(ctx context.Context, incident string) (*shelf, error) {
 	return sh, nil
 }
 
+// all yields every manifest.
+func (sh *shelf) all(yield func(*candorv1.RosterManifest) bool) {
+	for _, of := range []map[string]*candorv1.RosterManifest{sh.manifests, sh.rows} {
+		for _, m := range of {
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
 // orphans are pages that no manifest covers: an upload that did not come to its end left them.
 func (sh *shelf) orphans() []uint32 {
 	covered := map[uint32]bool{}
-	for _, m := range sh.manifests {
+	for m := range sh.all {
 		for _, p := range m.GetPages() {
 			covered[p.GetNumber()] = true
 		}
@@ -80,7 +111,7 @@ func (sh *shelf) orphans() []uint32 {
 // next is the first page number that was never used.
 func (sh *shelf) next() uint32 {
 	var next uint32
-	for _, m := range sh.manifests {
+	for m := range sh.all {
 		for _, p := range m.GetPages() {
 			next = max(next, p.GetNumber()+1)
 		}
@@ -107,13 +138,31 @@ func (s store) purge(ctx context.Context, incident string, pages []uint32) (uint
 	return purged.Load(), err
 }
 
-// purgeAll removes every page of the incident and leaves its manifests.
+// purgeAll removes every page of the incident and its team's addresses, and leaves its manifests.
 func (s store) purgeAll(ctx context.Context, incident string) (uint64, error) {
 	sh, err := s.shelf(ctx, incident)
 	if err != nil {
 		return 0, err
 	}
+	for _, subject := range sh.team {
+		if _, err := s.bus.Purge(ctx, topology.StreamRoster, subject); err != nil {
+			return 0, err
+		}
+	}
 	return s.purge(ctx, incident, sh.pages)
+}
+
+// purgeRows removes the pages of added rows, and then their manifest.
+func (s store) purgeRows(ctx context.Context, incident, subject string, m *candorv1.RosterManifest) error {
+	pages := make([]uint32, len(m.GetPages()))
+	for i, p := range m.GetPages() {
+		pages[i] = p.GetNumber()
+	}
+	if _, err := s.purge(ctx, incident, pages); err != nil {
+		return err
+	}
+	_, err := s.bus.Purge(ctx, topology.StreamRoster, subject)
+	return err
 }
 
 // sealer is a roster.Sink that seals pages on all cores and stores them in atomic batches.
@@ -227,13 +276,12 @@ func (s *sealer) store() error {
 	return flush()
 }
 
-// putManifest makes a roster whole.
-func (s store) putManifest(ctx context.Context, incident string, m *candorv1.RosterManifest) error {
+// putManifest makes a roster whole, or rows that are added to one.
+func (s store) putManifest(ctx context.Context, subject string, m *candorv1.RosterManifest) error {
 	data, err := proto.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	subject := manifestSubject(incident, m.GetDigest())
 	_, err = s.bus.Append(ctx, topology.StreamRoster, bus.Message{Subject: subject, Data: data, Expect: bus.Seq(0)})
 	if !errors.Is(err, bus.ErrUnknownOutcome) {
 		return err

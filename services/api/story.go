@@ -98,11 +98,11 @@ func (a *API) asSent(inc *incident.Incident, k journal.Key, f finder.Found, hash
 	if k.Channel == candorv1.Channel_CHANNEL_CALL {
 		return "", "", nil // spoken: the lease names the version of the script that the agent had
 	}
-	set, err := a.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, base, err := a.texts.Of(inc, k.Wave)
 	if err != nil {
 		return "", "", err
 	}
-	text, err := set.Text(inc.BaseOf(k.Wave), k.Channel, f.Page.Language)
+	text, err := set.Text(base, k.Channel, f.Page.Language)
 	if err != nil {
 		return "", "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -41,21 +42,25 @@ type uploadError struct {
 
 func (a *API) uploadRoster(w http.ResponseWriter, r *http.Request) {
 	up, err := a.upload(r)
-	a.metrics.count(uploadProcedure, err)
+	if up == nil {
+		up = &Upload{}
+	}
+	a.answerUpload(w, uploadProcedure, up, up.Report, err)
+}
+
+// answerUpload answers with what was made of a file, or says why it was not taken.
+func (a *API) answerUpload(w http.ResponseWriter, procedure string, up any, report *roster.Report, err error) {
+	a.metrics.count(procedure, err)
 	w.Header().Set("Content-Type", "application/json")
 	if err == nil {
 		_ = json.NewEncoder(w).Encode(up) // the caller has gone: its next try finds the roster there
 		return
 	}
-	err = a.asConnect(uploadProcedure, err)
+	err = a.asConnect(procedure, err)
 	var c *connect.Error
 	errors.As(err, &c)
 	w.WriteHeader(httpStatus(c.Code()))
-	answer := uploadError{Code: c.Code().String(), Message: c.Message()}
-	if up != nil {
-		answer.Report = up.Report
-	}
-	_ = json.NewEncoder(w).Encode(answer) // as above
+	_ = json.NewEncoder(w).Encode(uploadError{Code: c.Code().String(), Message: c.Message(), Report: report}) // as above
 }
 
 // httpStatus is the status that Connect gives a code.
@@ -124,20 +129,11 @@ func (a *API) upload(r *http.Request) (*Upload, error) {
 // receive imports the body. What it stored without a manifest it purges again.
 func (a *API) receive(ctx context.Context, id string, r *http.Request, opts roster.Options, keys *vault.Keys, sh *shelf) (*Upload, error) {
 	start := a.Now()
-	s := newSealer(ctx, a.Bus, keys, id)
-	report, err := roster.Import(ctx, r.Body, opts, s)
-	sums, serr := s.Close()
+	report, sums, err := a.importRows(ctx, id, r.Body, opts, keys)
 	up := &Upload{Incident: id, Report: report}
-	switch {
-	case serr != nil:
-		err = serr // the import stopped because the pages could not be stored
-	case err != nil:
-		err = connect.NewError(connect.CodeInvalidArgument, err)
-	default:
-		if err = blocked(report); err == nil {
-			up.Digest = report.Digest
-			up.Known, err = a.publish(ctx, id, sh.manifests[report.Digest], withSums(report.Manifest(), sums))
-		}
+	if err == nil {
+		up.Digest = report.Digest
+		up.Known, err = a.publish(ctx, id, sh.manifests[report.Digest], withSums(report.Manifest(), sums))
 	}
 	switch {
 	case err == nil && !up.Known:
@@ -148,6 +144,22 @@ func (a *API) receive(ctx context.Context, id string, r *http.Request, opts rost
 		a.forgetPages(ctx, id, sums)
 	}
 	return up, err
+}
+
+// importRows seals and stores the customers of a file, and returns the hashes of the sealed pages, also with an error.
+func (a *API) importRows(ctx context.Context, id string, file io.Reader, opts roster.Options, keys *vault.Keys) (*roster.Report, map[uint32][]byte, error) {
+	s := newSealer(ctx, a.Bus, keys, id)
+	report, err := roster.Import(ctx, file, opts, s)
+	sums, serr := s.Close()
+	switch {
+	case serr != nil:
+		err = serr // the import stopped because the pages could not be stored
+	case err != nil && !ours(err):
+		err = connect.NewError(connect.CodeInvalidArgument, err)
+	case err == nil:
+		err = blocked(report)
+	}
+	return report, sums, err
 }
 
 // publish puts the manifest, unless this very roster is there already and whole.
@@ -162,7 +174,7 @@ func (a *API) publish(ctx context.Context, id string, there, m *candorv1.RosterM
 			return false, err
 		}
 	}
-	return false, a.store.putManifest(ctx, id, m)
+	return false, a.store.putManifest(ctx, manifestSubject(id, m.GetDigest()), m)
 }
 
 // forgetPages purges what an upload stored in vain; what it cannot purge now, the next upload does.
@@ -229,7 +241,7 @@ func (a *API) mayUpload(ctx context.Context, id string) error {
 		return fmt.Errorf("read incident %s: %w", id, err)
 	}
 	if revisable(inc) != nil {
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: its roster is frozen; declare those who are missing under another id", id, stateWord(inc.State))
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: its roster is frozen; add those who are missing with candor roster add, or, if it has ended, declare them under another id", id, stateWord(inc.State))
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (a *App) addAPI(ctx context.Context) error {
 	settings := a.cfg.API
 	settings.Webhook = a.cfg.Frontdoor.SendGrid.PublicKey != ""
 	service, err := api.New(settings, api.Deps{
-		Bus: a.bus, Vault: a.vault, Tokens: tokens, Suppressions: a.suppressed, Metrics: a.metrics, Now: a.now, Log: a.log,
+		Bus: a.bus, Vault: a.vault, Tokens: tokens, Suppressions: a.suppressed, Metrics: a.metrics, Now: a.now, Clock: a.clock, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/dispatch"
 	"candor/pkg/httpd"
 	"candor/pkg/incident"
@@ -52,8 +53,8 @@ type App struct {
 	cfg     Config
 	targets []string
 	log     zerolog.Logger
-	now     func() time.Time
-	mono    func() time.Duration
+	clock   clock.Clock
+	now     func() time.Time // the calendar's
 	group   *run.Group
 	closers []func(context.Context) error
 	ballast []byte
@@ -84,10 +85,12 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 	if err := cfg.Validate(targets); err != nil {
 		return nil, err
 	}
-	start := time.Now()
+	c := cfg.Clock.clock()
 	a := &App{
-		cfg: cfg, targets: targets, log: log, now: time.Now, mono: func() time.Duration { return time.Since(start) },
-		group: run.NewGroup(stopWithin, log), metrics: prometheus.NewRegistry(),
+		cfg: cfg, targets: targets, log: log, clock: c, now: c.Now, group: run.NewGroup(stopWithin, log), metrics: prometheus.NewRegistry(),
+	}
+	if !cfg.Clock.real() {
+		log.Warn().Float64("speed", c.Speed()).Time("shows", c.Now()).Msg("the calendar is not the machine's: this is a rehearsal")
 	}
 	defer func() {
 		if err != nil {
@@ -118,7 +121,7 @@ func New(ctx context.Context, cfg Config, targets []string, log zerolog.Logger) 
 	for _, t := range []struct {
 		name string
 		add  func(context.Context) error
-	}{{"frontdoor", a.addFrontdoor}, {"ledger", a.addLedger}, {"planner", a.addPlanner}, {"sms", a.addSMS}, {"email", a.addEmail}, {"calls", a.addCalls}, {"api", a.addAPI}} {
+	}{{"frontdoor", a.addFrontdoor}, {"ledger", a.addLedger}, {"planner", a.addPlanner}, {"sms", a.addSMS}, {"email", a.addEmail}, {"calls", a.addCalls}, {"team", a.addTeam}, {"followup", a.addFollowup}, {"api", a.addAPI}} {
 		if a.has(t.name) {
 			if err := t.add(ctx); err != nil {
 				return nil, err
@@ -168,7 +171,9 @@ func (a *App) NATSURL() string {
 }
 
 func (a *App) addSandbox() error {
-	s, err := sandbox.New(a.cfg.Sandbox, a.log)
+	cfg := a.cfg.Sandbox
+	cfg.Clock = a.clock
+	s, err := sandbox.New(cfg, a.log)
 	if err != nil {
 		return err
 	}
@@ -185,11 +190,11 @@ func (a *App) addSandbox() error {
 	return nil
 }
 
-// openKeys opens what the targets need, and no more: the ledger gets no key, and a front door by itself none that opens a
-// page.
+// openKeys opens what the targets need, and no more: ledger and followup get no key, and a front door by itself none that
+// opens a page.
 func (a *App) openKeys() (err error) {
 	switch {
-	case slices.Equal(a.targets, []string{"ledger"}):
+	case !slices.ContainsFunc(a.targets, func(t string) bool { return t != "ledger" && t != "followup" }):
 		return nil
 	case slices.Equal(a.targets, []string{"frontdoor"}):
 		a.door, err = vault.OpenDoor(a.cfg.Keys)
@@ -204,7 +209,7 @@ func (a *App) openKeys() (err error) {
 
 // connect opens the broker, inside this process or elsewhere.
 func (a *App) connect(ctx context.Context) error {
-	bcfg := bus.Config{URL: a.cfg.NATS.URL, Name: a.user()}
+	bcfg := bus.Config{URL: a.cfg.NATS.URL, Name: a.user(), Clock: a.clock}
 	if a.cfg.NATS.URL != "" {
 		bcfg.NKeySeedFile = seedFile(a.cfg.Keys, a.user())
 	} else {
@@ -239,12 +244,12 @@ func (a *App) connect(ctx context.Context) error {
 	return a.pauseAfterDamage(ctx, sentences)
 }
 
-// user is the NATS user of this process: the target's own, or that of the api, which may do everything, for several.
+// user is the NATS user of this process: the target's own, or the one for several.
 func (a *App) user() string {
 	if len(a.targets) == 1 {
 		return a.targets[0]
 	}
-	return "api"
+	return topology.Several
 }
 
 func (a *App) openBroker(ctx context.Context) error {
@@ -285,7 +290,9 @@ func (a *App) addShared(ctx context.Context) error {
 	if a.server != nil && a.cfg.NATS.Listen != "" {
 		a.group.Add("space", a.tellSpace())
 	}
-	if a.door != nil {
+	// Who tells no customer need not know who wants nothing, and may not.
+	tellsCustomers := slices.ContainsFunc(a.targets, func(t string) bool { return t != "team" && t != "followup" })
+	if a.door != nil && tellsCustomers {
 		kv, err := a.bus.KV(ctx, topology.BucketSuppressions)
 		if err != nil {
 			return fmt.Errorf("suppressions: %w", err)
@@ -304,12 +311,14 @@ func (a *App) addShared(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
-	a.limiter = ratelimit.New(limits, a.now, a.log)
+	a.limiter = ratelimit.New(limits, a.clock.Machine, a.log)
 	return nil
 }
 
 func (a *App) addLedger(context.Context) error {
-	l, err := ledger.New(a.cfg.Ledger, a.bus, a.incidents, a.log)
+	cfg := a.cfg.Ledger
+	cfg.Now, cfg.Clock = a.now, a.clock
+	l, err := ledger.New(cfg, a.bus, a.incidents, a.log)
 	if err != nil {
 		return err
 	}
@@ -318,7 +327,10 @@ func (a *App) addLedger(context.Context) error {
 }
 
 func (a *App) addPlanner(context.Context) error {
-	a.group.Add("planner", planner.New(a.cfg.Planner, a.bus, a.pages, a.texts, a.now, a.log))
+	cfg := a.cfg.Planner
+	// What the planner spares providers and queues is the machine's time, and compared with the calendar's.
+	cfg.PollEvery, cfg.PutBackAgain = a.clock.Work(cfg.PollEvery), a.clock.Work(cfg.PutBackAgain)
+	a.group.Add("planner", planner.New(cfg, a.bus, a.pages, a.texts, a.now, a.log))
 	return nil
 }
 
@@ -328,7 +340,7 @@ func (a *App) addSMS(context.Context) error {
 		tw.CallbackURL = a.callbackURL()
 	}
 	tw.HTTP.MaxInFlight, tw.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
-	p, err := twilio.New(tw, a.now)
+	p, err := twilio.New(tw, a.clock.Machine)
 	if err != nil {
 		return err
 	}
@@ -341,7 +353,7 @@ func (a *App) addEmail(context.Context) error {
 	var routes []email.Route
 	if sg.APIKey != "" || relay.Host == "" {
 		sg.HTTP.MaxInFlight, sg.HTTP.RequestTimeout = cfg.InFlight, cfg.RequestTimeout
-		p, err := sendgrid.New(sg, a.now)
+		p, err := sendgrid.New(sg, a.clock.Machine)
 		if err != nil {
 			return err
 		}
@@ -350,21 +362,21 @@ func (a *App) addEmail(context.Context) error {
 	}
 	if relay.Host != "" {
 		relay.RequestTimeout = cfg.RequestTimeout
-		p, err := smtp.New(relay, a.now)
+		p, err := smtp.New(relay, a.clock.Machine)
 		if err != nil {
 			return err
 		}
 		a.closers = append(a.closers, func(context.Context) error { p.Close(); return nil })
 		routes = append(routes, email.Route{Name: "smtp", Provider: p})
 	}
-	return a.addWorker("email", cfg.Config, email.New(cfg, routes, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.now, a.log))
+	return a.addWorker("email", cfg.Config, email.New(cfg, routes, a.texts, a.suppressed, noticeid.New(a.vault.IDKey()), a.clock, a.log))
 }
 
 func (a *App) addWorker(name string, cfg dispatch.Config, c dispatch.Courier) error {
 	cfg.SpillDir = filepath.Join(a.cfg.Data, "spill")
 	d := dispatch.Deps{
 		Bus: a.bus, Journal: a.journal, Incidents: a.incidents, Pages: a.pages, Limiter: a.limiter, Courier: c,
-		WorkerID: dispatch.NewWorkerID(), Booted: a.booted, Now: a.now, Mono: a.mono, Log: a.log,
+		WorkerID: dispatch.NewWorkerID(), Booted: a.booted, Clock: a.clock, Log: a.log,
 	}
 	if a.server != nil {
 		d.BootID, d.SpaceLow = a.server.BootID(), a.server.SpaceLow

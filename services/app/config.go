@@ -19,12 +19,14 @@ import (
 	"candor/services/email"
 	"candor/services/email/sendgrid"
 	"candor/services/email/smtp"
+	"candor/services/followup"
 	"candor/services/frontdoor"
 	"candor/services/ledger"
 	"candor/services/planner"
 	"candor/services/sandbox"
 	"candor/services/sms"
 	"candor/services/sms/twilio"
+	"candor/services/team"
 )
 
 // Config is candor.yaml.
@@ -34,6 +36,7 @@ type Config struct {
 	Keys string `yaml:"keys"`
 	// FirstAdmin stands for the first admin's token, as candor init wrote it.
 	FirstAdmin string           `yaml:"first_admin"`
+	Clock      Clock            `yaml:"clock"`
 	NATS       NATS             `yaml:"nats"`
 	HTTP       httpd.Config     `yaml:"http"`
 	API        api.Config       `yaml:"api"`
@@ -43,6 +46,8 @@ type Config struct {
 	Calls      calls.Config     `yaml:"calls"`
 	SMS        sms.Config       `yaml:"sms"`
 	Email      email.Config     `yaml:"email"`
+	Team       team.Config      `yaml:"team"`
+	Followup   followup.Config  `yaml:"followup"`
 	Providers  Providers        `yaml:"providers"`
 	Sandbox    sandbox.Config   `yaml:"sandbox"`
 }
@@ -69,7 +74,7 @@ type Providers struct {
 func DefaultConfig() Config {
 	c := Config{
 		Data: "candor-data", Keys: "candor-keys",
-		HTTP: httpd.DefaultConfig(), API: api.DefaultConfig(), Ledger: ledger.DefaultConfig(), Planner: planner.DefaultConfig(), Frontdoor: frontdoor.DefaultConfig(), Calls: calls.DefaultConfig(), SMS: sms.DefaultConfig(), Email: email.DefaultConfig(),
+		HTTP: httpd.DefaultConfig(), API: api.DefaultConfig(), Ledger: ledger.DefaultConfig(), Planner: planner.DefaultConfig(), Frontdoor: frontdoor.DefaultConfig(), Calls: calls.DefaultConfig(), SMS: sms.DefaultConfig(), Email: email.DefaultConfig(), Team: team.DefaultConfig(), Followup: followup.DefaultConfig(),
 		Providers: Providers{Twilio: twilio.DefaultConfig(), SendGrid: sendgrid.DefaultConfig(), SMTP: smtp.DefaultConfig()},
 		Sandbox:   sandbox.DefaultConfig(),
 	}
@@ -133,11 +138,18 @@ func (c Config) Validate(targets []string) error {
 		}
 	}
 	has := func(t string) bool { return slices.Contains(targets, t) }
+	check("clock", c.validateClock(targets))
 	if has("sms") {
 		check("sms", c.SMS.Validate())
 	}
 	if has("email") {
 		check("email", c.Email.Validate())
+	}
+	if has("followup") {
+		check("followup", c.Followup.Validate())
+	}
+	if has("team") {
+		check("team", c.Team.Validate())
 	}
 	if has("sandbox") {
 		check("sandbox", c.Sandbox.Validate())

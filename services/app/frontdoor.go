@@ -27,7 +27,7 @@ func (a *App) addFrontdoor(ctx context.Context) error {
 	}
 	f, err := frontdoor.New(*cfg, frontdoor.Deps{
 		Bus: a.bus, Incidents: a.incidents, Suppressions: a.suppressed, IDs: noticeid.New(a.door.IDKey()), Door: a.door,
-		Replies: replies, Metrics: a.metrics, Now: a.now, Log: a.log,
+		Replies: replies, Metrics: a.metrics, Clock: a.clock, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func publicFile(keys, user string) string { return filepath.Join(keys, usersDir,
 
 // natsUserNames are the users that the broker knows.
 func natsUserNames() []string {
-	names := topology.Guests()
+	names := append(topology.Guests(), topology.Several)
 	for _, t := range topology.Targets() {
 		if publish, _ := topology.Permissions(t.Name); publish != nil {
 			names = append(names, t.Name)

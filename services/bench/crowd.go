@@ -75,19 +75,27 @@ func e164(written []byte) string {
 	return string(digits)
 }
 
-// alone takes all channels but one out of the first wave of a playbook. Calls stand in none that is written down, and begin
-// at once.
+// alone leaves the first wave of a playbook with one channel, and nothing that follows it. Calls stand in none that is written
+// down, and begin at once.
 func alone(playbook, channel string) string {
 	var kept strings.Builder
-	const depth = 6 // of a channel's name
-	within := false
+	const wave, depth = 2, 6                   // of a wave's name, and of a channel's
+	section, later, within := "", false, false // a part that comes later, a channel that is left out
 	for line := range strings.Lines(playbook) {
 		text := strings.TrimLeft(line, " ")
 		indent := len(line) - len(text)
-		if name := strings.TrimSpace(text); name != "" && indent <= depth {
-			within = indent == depth && (name == "email:" || name == "sms:") && name != channel+":"
+		if name := strings.TrimSpace(text); name != "" && name[0] != '#' {
+			if indent == 0 {
+				section, later = name, name == "follow_ups:" || strings.HasPrefix(name, "closing_note:")
+			}
+			if section == "waves:" && indent == wave {
+				later = name != "w0:"
+			}
+			if indent <= depth {
+				within = indent == depth && (name == "email:" || name == "sms:") && name != channel+":"
+			}
 		}
-		if !within {
+		if !later && !within {
 			kept.WriteString(line)
 		}
 	}

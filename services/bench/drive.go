@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -155,6 +157,45 @@ func (d *Driver) Approve(ctx context.Context, incident, hash string) error {
 	_, err := d.incidents(d.approver).Approve(ctx, connect.NewRequest(&candorv1.ApproveRequest{Incident: incident, PlanHash: hash}))
 	if err != nil {
 		return fmt.Errorf("approve: %w", err)
+	}
+	return nil
+}
+
+// Incident reads the incident.
+func (d *Driver) Incident(ctx context.Context, incident string) (*candorv1.Incident, error) {
+	res, err := d.incidents(d.commander).GetIncident(ctx, connect.NewRequest(&candorv1.GetIncidentRequest{Incident: incident}))
+	if err != nil {
+		return nil, fmt.Errorf("incident: %w", err)
+	}
+	return res.Msg.GetIncident(), nil
+}
+
+// Timeline is what customers got and will get, or what one of them does.
+func (d *Driver) Timeline(ctx context.Context, incident, customer string) (*candorv1.Timeline, error) {
+	res, err := d.incidents(d.commander).GetTimeline(ctx, connect.NewRequest(&candorv1.GetTimelineRequest{Incident: incident, Customer: customer}))
+	if err != nil {
+		return nil, fmt.Errorf("timeline: %w", err)
+	}
+	return res.Msg.GetTimeline(), nil
+}
+
+// End closes an incident with a last word. Customers who stay untold are named, and the second person agrees.
+func (d *Driver) End(ctx context.Context, incident string) error {
+	asked := &candorv1.CloseRequest{Incident: incident, DryRun: true}
+	said, err := d.incidents(d.commander).Close(ctx, connect.NewRequest(asked))
+	if err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	asked = &candorv1.CloseRequest{
+		Incident: incident, Untold: slices.Collect(maps.Keys(said.Msg.GetUntold())), CallRequests: said.Msg.GetCallRequestsOpen() > 0,
+		Calls: candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW,
+	}
+	res, err := d.incidents(d.commander).Close(ctx, connect.NewRequest(asked))
+	if err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	if a := res.Msg.GetAddition(); a != nil {
+		return d.Approve(ctx, incident, a.GetHash())
 	}
 	return nil
 }

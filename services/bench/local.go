@@ -36,9 +36,8 @@ func Prepare(dir string) (app.Config, config.Secret, error) {
 	return cfg, admin, nil
 }
 
-// Texts are the starter's playbook and facts, changed so that a run ends at any hour of any day: always open, and
-// senders that are as fast as the sandbox.
-func Texts(emailBatch int) (pb, facts string, err error) {
+// Starter is the starter's playbook and facts, as candor init writes them.
+func Starter() (pb, facts string, err error) {
 	read := func(name string) (text string) {
 		if err != nil {
 			return ""
@@ -50,6 +49,15 @@ func Texts(emailBatch int) (pb, facts string, err error) {
 	pb, facts = read("playbook.yaml"), read("facts.yaml")
 	if err != nil {
 		return "", "", fmt.Errorf("starter files: %w", err)
+	}
+	return pb, facts, nil
+}
+
+// Texts are the starter's playbook and facts, changed so that a run ends at any hour of any day: always open, and
+// senders that are as fast as the sandbox.
+func Texts(emailBatch int) (pb, facts string, err error) {
+	if pb, facts, err = Starter(); err != nil {
+		return "", "", err
 	}
 	for _, edit := range []struct{ from, to string }{
 		{`quiet_hours: outside [^\n]*`, `quiet_hours: none`},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -111,6 +112,10 @@ type Story struct {
 	CallAfter time.Duration
 	// CallsAlone has everybody called at once, and nobody written to.
 	CallsAlone bool
+	// Hours keeps the starter's hours, rates and cadence, for a clock that runs fast.
+	Hours bool
+	// Edit changes the playbook that the others have made; nil for nothing.
+	Edit func(playbook string) string
 	// Receipts is what becomes of the messages after they were taken; nil for nothing.
 	Receipts *sandbox.Receipts
 	// Stop is the phone that texts STOP when it has heard; empty for none.
@@ -122,33 +127,9 @@ type Story struct {
 
 // Tell declares, approves, waits until nothing more happens, and takes stock.
 func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdict, error) {
-	if s.Receipts != nil {
-		if err := sb.SetReceipts(ctx, *s.Receipts); err != nil {
-			return nil, err
-		}
-	}
-	inc, err := d.Draft(ctx, s)
+	_, seconds, err := d.begin(ctx, s, sb)
 	if err != nil {
 		return nil, err
-	}
-	started := time.Now()
-	if err := d.Approve(ctx, inc.GetId(), inc.GetPlanHash()); err != nil {
-		return nil, err
-	}
-	if s.Declared != nil {
-		s.Declared(inc)
-	}
-	if err := d.rest(ctx, s, inc, sb); err != nil {
-		return nil, err
-	}
-	seconds := time.Since(started).Seconds()
-	if s.Stop != "" {
-		if err := sb.Reply(ctx, s.Stop, "STOP"); err != nil {
-			return nil, err
-		}
-		if _, err := d.Await(ctx, s.Incident, func(st *candorv1.Status) bool { return optedOut(st) > 0 }); err != nil {
-			return nil, err
-		}
 	}
 	v, err := d.Verify(ctx, s.Incident, sb)
 	if err != nil {
@@ -156,6 +137,39 @@ func (d *Driver) Tell(ctx context.Context, s Story, sb *sandbox.Client) (*Verdic
 	}
 	v.took(seconds)
 	return v, nil
+}
+
+// begin declares, approves, and waits until the first notice has come to rest and somebody has said STOP.
+func (d *Driver) begin(ctx context.Context, s Story, sb *sandbox.Client) (_ *candorv1.Incident, seconds float64, err error) {
+	if s.Receipts != nil {
+		if err := sb.SetReceipts(ctx, *s.Receipts); err != nil {
+			return nil, 0, err
+		}
+	}
+	inc, err := d.Draft(ctx, s)
+	if err != nil {
+		return nil, 0, err
+	}
+	started := time.Now()
+	if err := d.Approve(ctx, inc.GetId(), inc.GetPlanHash()); err != nil {
+		return nil, 0, err
+	}
+	if s.Declared != nil {
+		s.Declared(inc)
+	}
+	if err := d.rest(ctx, s, inc, sb); err != nil {
+		return nil, 0, err
+	}
+	seconds = time.Since(started).Seconds()
+	if s.Stop != "" {
+		if err := sb.Reply(ctx, s.Stop, "STOP"); err != nil {
+			return nil, 0, err
+		}
+		if _, err := d.Await(ctx, s.Incident, func(st *candorv1.Status) bool { return optedOut(st) > 0 }); err != nil {
+			return nil, 0, err
+		}
+	}
+	return inc, seconds, nil
 }
 
 // rest waits until everybody was told and every receipt was heard.
@@ -197,6 +211,10 @@ func optedOut(st *candorv1.Status) (n uint64) {
 // Draft uploads the story's customers and declares its incident.
 func (d *Driver) Draft(ctx context.Context, s Story) (*candorv1.Incident, error) {
 	pb, facts, err := Texts(max(s.EmailBatch, 1))
+	if s.Hours {
+		pb, facts, err = Starter()
+		pb = strings.Replace(pb, "    total: 6\n", "    total: 2\n", 1) // whom nobody answers for is given up before the first follow-up
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +228,9 @@ func (d *Driver) Draft(ctx context.Context, s Story) (*candorv1.Incident, error)
 		if pb, facts, err = callTexts(nil); err != nil {
 			return nil, err
 		}
+	}
+	if s.Edit != nil {
+		pb = s.Edit(pb)
 	}
 	people, err := Customers(s.Customers)
 	if err != nil {

@@ -215,6 +215,11 @@ func (v *Verdict) hold(ch string, state candorv1.NoticeState, f fate) {
 		}
 		v.disagree(f != 0 && f.end() != state)
 		v.lose(f&(fateTaken|fateDelivered) != 0)
+	case candorv1.NoticeState_NOTICE_STATE_EXPIRED: // while it waited for another attempt
+		if f.end() == candorv1.NoticeState_NOTICE_STATE_FAILED {
+			undelivered.Candor++
+		}
+		v.lose(f&(fateTaken|fateDelivered) != 0)
 	default:
 		v.lose(f&(fateTaken|fateDelivered) != 0) // the sandbox told somebody of whom Candor says that nobody did
 	}

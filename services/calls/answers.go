@@ -77,7 +77,7 @@ const (
 func (o *owner) claim(ctx context.Context, who token.Identity, q *candorv1.ClaimRequest) (*candorv1.ClaimResponse, error) {
 	c := callqueue.Claim{
 		Dialer: who.ID, Mode: q.GetMode(), Max: int(q.GetMax()), Skills: q.GetSkills(), Languages: q.GetLanguages(),
-		Incidents: q.GetIncidents(), LeaseFor: q.GetLease().AsDuration(), Random: random,
+		Incidents: q.GetIncidents(), LeaseFor: o.Clock.Work(q.GetLease().AsDuration()), Random: random,
 	}
 	for _, id := range c.Incidents {
 		if o.Incidents.Get(id) == nil {
@@ -199,7 +199,7 @@ func (o *owner) renew(ctx context.Context, who token.Identity, q *candorv1.Renew
 	}
 	var until time.Time
 	err = o.submit(ctx, func(now time.Time) ([]callqueue.Event, error) {
-		at, e, err := o.queue.Renew(now, l, who.ID, q.GetLeaseFor().AsDuration())
+		at, e, err := o.queue.Renew(now, l, who.ID, o.Clock.Work(q.GetLeaseFor().AsDuration()))
 		until = at
 		return of(l.Place.Incident, []*candorv1.CallEvent{e}), err
 	})

@@ -24,6 +24,9 @@ import (
 //
 // A crash between the two: the customer is called, and the count misses one.
 func (o *owner) add(ctx context.Context, _ token.Identity, q *candorv1.AddRequest) (*candorv1.AddResponse, error) {
+	if inc := o.Incidents.Get(q.GetIncident()); inc != nil && inc.Closing() != nil {
+		return nil, bus.Errorf(bus.CodePrecondition, "incident %s is closing, or closed: nobody new is called for it; candor reopen opens it again", inc.ID)
+	}
 	place, err := o.find(ctx, q.GetIncident(), q.GetCustomer())
 	if err != nil {
 		return nil, err
@@ -123,7 +126,7 @@ func (o *owner) scriptFor(ctx context.Context, _ token.Identity, q *candorv1.Get
 	case err != nil:
 		return nil, err
 	}
-	set, err := o.Texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := o.Texts.Plan(inc)
 	if err != nil {
 		return nil, bus.Errorf(bus.CodePrecondition, "playbook of incident %s: %v", inc.ID, err)
 	}

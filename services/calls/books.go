@@ -152,7 +152,7 @@ func (c *Calls) plan(ctx context.Context, id string) (*incident.Incident, *notic
 		}
 		inc = fresh
 	}
-	set, err := c.Texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := c.Texts.Plan(inc)
 	if err != nil {
 		return nil, nil, &lastingError{fmt.Errorf("playbook of incident %s: %w", id, err)}
 	}

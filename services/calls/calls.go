@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/notice"
@@ -48,7 +49,9 @@ type Deps struct {
 	Now           func() time.Time
 	// Mono is a clock that nobody sets.
 	Mono func() time.Duration
-	Log  zerolog.Logger
+	// Clock says what the time of a dialer, who asks for a lease, is on the calendar.
+	Clock clock.Clock
+	Log   zerolog.Logger
 }
 
 // Calls is the service.
@@ -70,8 +73,9 @@ func New(cfg Config, d Deps) (*Calls, error) {
 		return nil, err
 	}
 	c := &Calls{
-		Deps: d, cfg: cfg, doorman: newDoorman(d.Tokens), scripts: script.NewLibrary(), folder: newFolder(d.Pages, cfg.OpenPages),
-		seat: &seat{kv: d.Owner, every: cfg.RenewEvery, mono: d.Mono, log: d.Log},
+		Deps: d, cfg: cfg, doorman: newDoorman(d.Tokens), scripts: script.NewLibrary(),
+		folder: newFolder(d.Pages, cfg.OpenPages, incident.NewLog(d.Bus, d.Now).Load),
+		seat:   &seat{kv: d.Owner, every: cfg.RenewEvery, mono: d.Mono, log: d.Log},
 	}
 	var err error
 	if c.tokens, err = token.NewStore(c.doorman, d.FirstAdmin, d.Now); err != nil {

@@ -124,7 +124,7 @@ func (c *Calls) script(id string) *script.Set {
 	if inc == nil {
 		return nil
 	}
-	set, err := c.Texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := c.Texts.Plan(inc)
 	if err != nil {
 		return nil
 	}

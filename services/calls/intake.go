@@ -14,6 +14,7 @@ import (
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/notice"
+	"candor/pkg/playbook"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -86,7 +87,7 @@ func (o *owner) workOff(ctx context.Context, ord *candorv1.Order, k journal.Key)
 	case len(slots) == 0:
 		return nil
 	}
-	inc, set, err := o.approved(ctx, ord, k, opened)
+	inc, set, base, err := o.approved(ctx, ord, k, opened)
 	if err != nil || inc.Ended() {
 		return err
 	}
@@ -101,7 +102,7 @@ func (o *owner) workOff(ctx context.Context, ord *candorv1.Order, k journal.Key)
 		return dead("page %d holds %d customers, its journal %d", k.Page, len(page.Customers), opened.GetSlots())
 	}
 	queued := &candorv1.CallsQueued{Wave: k.Wave, Page: k.Page, Slots: journal.Runs(slots)}
-	queued.Priority, queued.Purpose = urgency(inc, set, ord, page.Tier)
+	queued.Priority, queued.Purpose = urgency(set.Playbook.Waves[base], ord, page.Tier)
 	facts := o.factsOn(page, set)
 	told := make(map[uint32]callqueue.Facts, len(slots))
 	for _, slot := range slots { // before the loop's turn, which others wait for
@@ -133,45 +134,64 @@ func (o *owner) introduce(now time.Time, inc *incident.Incident, set *notice.Set
 	}
 	if _, known := o.last[inc.ID]; !known {
 		o.queue.SetRules(now, inc.ID, set.Playbook.Calls)
-		o.queue.Hold(inc.ID, !inc.Declared() || inc.PausedFor(channel))
 		o.last[inc.ID] = 0
+		o.steer(now, inc) // of which nothing follows: it has no tasks
 	}
 	return nil
 }
 
-// approved returns the incident and its plan if order and journal belong to what two people approved for the wave.
-func (o *owner) approved(ctx context.Context, ord *candorv1.Order, k journal.Key, opened *candorv1.Opened) (*incident.Incident, *notice.Set, error) {
+// steer tells the queue what an incident's own state means for its calls. Only the loop does so.
+func (o *owner) steer(now time.Time, inc *incident.Incident) []*candorv1.CallEvent {
+	o.queue.Hold(inc.ID, !inc.Declared() || inc.PausedFor(channel))
+	return o.queue.Close(now, inc.ID, atClose(inc))
+}
+
+// atClose returns what becomes of an incident's calls; unspecified while it goes on.
+func atClose(inc *incident.Incident) candorv1.CallsAtClose {
+	switch c := inc.Closing(); {
+	case c == nil:
+		return candorv1.CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED
+	case c.GetCalls() == candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW:
+		return candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW
+	}
+	return candorv1.CallsAtClose_CALLS_AT_CLOSE_DRAIN
+}
+
+// approved returns the incident, the texts of the wave and its name among them, if order and journal belong to what two people
+// approved for the wave.
+func (o *owner) approved(ctx context.Context, ord *candorv1.Order, k journal.Key, opened *candorv1.Opened) (
+	_ *incident.Incident, _ *notice.Set, base string, _ error,
+) {
 	hash := ord.GetPlanHash()
 	inc := o.Incidents.Get(k.Incident)
 	if len(hash) > 0 && bytes.Equal(hash, opened.GetPlanHash()) && (inc == nil || !bytes.Equal(hash, inc.HashOf(k.Wave))) {
 		// What is kept in memory may be a moment behind.
 		fresh, err := incident.NewLog(o.Bus, o.Now).Load(ctx, k.Incident)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read incident %s: %w", k.Incident, err)
+			return nil, nil, "", fmt.Errorf("read incident %s: %w", k.Incident, err)
 		}
 		inc = fresh
 	}
 	switch {
 	case inc == nil:
-		return nil, nil, fmt.Errorf("incident %s: %w", k.Incident, errYet)
+		return nil, nil, "", fmt.Errorf("incident %s: %w", k.Incident, errYet)
 	case len(hash) == 0 || !bytes.Equal(hash, opened.GetPlanHash()) || !bytes.Equal(hash, inc.HashOf(k.Wave)):
-		return nil, nil, dead("the order belongs to another plan than the one that was approved")
+		return nil, nil, "", dead("the order belongs to another plan than the one that was approved")
 	case !inc.Declared() && !inc.Ended():
-		return nil, nil, dead("incident %s is not declared", k.Incident)
+		return nil, nil, "", dead("incident %s is not declared", k.Incident)
 	}
-	set, err := o.Texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, base, err := o.Texts.Of(inc, k.Wave)
 	if err != nil {
-		return nil, nil, dead("playbook of incident %s: %w", k.Incident, err)
+		return nil, nil, "", dead("playbook of incident %s: %w", k.Incident, err)
 	}
 	if set.Playbook.Calls == nil {
-		return nil, nil, dead("incident %s: %w", k.Incident, errNoCalls)
+		return nil, nil, "", dead("incident %s: %w", k.Incident, errNoCalls)
 	}
-	return inc, set, nil
+	return inc, set, base, nil
 }
 
 // urgency says how urgent the tasks of an order are, and what they are for.
-func urgency(inc *incident.Incident, set *notice.Set, ord *candorv1.Order, tier uint8) (priority uint32, purpose string) {
-	wave := set.Playbook.Waves[inc.BaseOf(ord.GetWave())]
+func urgency(wave *playbook.Wave, ord *candorv1.Order, tier uint8) (priority uint32, purpose string) {
 	step := wave != nil && wave.Terms(channel) != nil && wave.Terms(channel).Step()
 	switch {
 	case ord.GetLane() == topology.LaneNext:
@@ -230,7 +250,7 @@ func (o *owner) requested(ctx context.Context, m bus.Stored) error {
 	}
 	inc := o.Incidents.Get(id)
 	if inc == nil || !inc.Declared() {
-		return nil // nobody is called for it, now or later
+		return nil // nobody is called for it
 	}
 	known := false
 	err := o.submit(ctx, func(time.Time) ([]callqueue.Event, error) {
@@ -239,6 +259,10 @@ func (o *owner) requested(ctx context.Context, m bus.Stored) error {
 	})
 	if err != nil || known {
 		return err
+	}
+	if inc.Closing() != nil {
+		o.Log.Info().Str("incident", id).Uint64("sequence", m.Seq).
+			Msg("a customer wants to be called while the incident is closing, and is only if that was to be done already")
 	}
 	_, err = o.ask(ctx, callqueue.Asked{Place: placeOf(r.GetCustomer()), Request: r.GetId()})
 	var remote *bus.RemoteError

@@ -23,8 +23,9 @@ const (
 	lookEvery = 200 * time.Millisecond
 	// chunkBytes bounds one message of events.
 	chunkBytes = 256 << 10
-	// reasonAborted is why a task ended that nobody is to be called for any more.
+	// reasonAborted and reasonClosed are why a task ended that nobody is to be called for any more.
 	reasonAborted = "aborted"
+	reasonClosed  = "closed"
 	// storeAgain is the pause before an append is tried again that did not land.
 	storeAgain = 50 * time.Millisecond
 )
@@ -148,13 +149,18 @@ func (o *owner) lookAround(t *turn) {
 		if !known || o.broken[inc.ID] != "" {
 			continue
 		}
-		o.queue.Hold(inc.ID, !inc.Declared() || inc.PausedFor(channel))
+		t.add(inc.ID, o.steer(t.now, inc)...)
 		if !inc.Ended() {
+			delete(o.over, inc.ID) // it may have been opened again
 			continue
 		}
 		open := o.queue.Open(inc.ID) > 0
 		if open {
-			events, err := o.queue.Withdraw(t.now, inc.ID, nil, candorv1.CallState_CALL_STATE_EXPIRED, reasonAborted)
+			reason := reasonAborted
+			if inc.State == candorv1.IncidentState_INCIDENT_STATE_CLOSED {
+				reason = reasonClosed
+			}
+			events, err := o.queue.Withdraw(t.now, inc.ID, nil, candorv1.CallState_CALL_STATE_EXPIRED, reason)
 			if err != nil {
 				o.Log.Error().Err(err).Str("incident", inc.ID).Msg("calls of an ended incident cannot be withdrawn")
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type pageKey struct {
 type folder struct {
 	pages Pages
 	most  int
+	// load reads an incident as it is now: what is kept in memory may not know yet of rows that were added.
+	load func(ctx context.Context, id string) (*incident.Incident, error)
 
 	mu        sync.Mutex
 	open      map[pageKey]*opening
@@ -36,10 +39,10 @@ type folder struct {
 	ahead sync.WaitGroup
 }
 
-// manifest is what was approved: the hash of each sealed page.
+// manifest is what was approved, rows that were added among it: the hash of each sealed page.
 type manifest struct {
-	subject string
-	hashes  map[uint32][]byte
+	subjects []string
+	hashes   map[uint32][]byte
 }
 
 // opening is a page that somebody opens, or has opened.
@@ -50,8 +53,8 @@ type opening struct {
 	used uint64 // guarded by folder.mu
 }
 
-func newFolder(pages Pages, most int) *folder {
-	return &folder{pages: pages, most: most, open: map[pageKey]*opening{}, manifests: map[string]*manifest{}}
+func newFolder(pages Pages, most int, load func(context.Context, string) (*incident.Incident, error)) *folder {
+	return &folder{pages: pages, most: most, load: load, open: map[pageKey]*opening{}, manifests: map[string]*manifest{}}
 }
 
 var errNoPage = errors.New("the roster has no such page")
@@ -119,6 +122,21 @@ func (f *folder) page(ctx context.Context, inc *incident.Incident, number uint32
 
 // read opens a page that need not be kept.
 func (f *folder) read(ctx context.Context, inc *incident.Incident, number uint32) (*roster.Page, error) {
+	hash, err := f.hash(ctx, inc, number)
+	if errors.Is(err, errNoPage) {
+		fresh, lerr := f.load(ctx, inc.ID)
+		if lerr != nil {
+			return nil, fmt.Errorf("read incident %s: %w", inc.ID, lerr)
+		}
+		hash, err = f.hash(ctx, fresh, number)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.pages.OpenPage(ctx, inc.ID, number, hash)
+}
+
+func (f *folder) hash(ctx context.Context, inc *incident.Incident, number uint32) ([]byte, error) {
 	m, err := f.manifest(ctx, inc)
 	if err != nil {
 		return nil, err
@@ -127,24 +145,26 @@ func (f *folder) read(ctx context.Context, inc *incident.Incident, number uint32
 	if !ok {
 		return nil, fmt.Errorf("page %d of incident %s: %w", number, inc.ID, errNoPage)
 	}
-	return f.pages.OpenPage(ctx, inc.ID, number, hash)
+	return hash, nil
 }
 
 func (f *folder) manifest(ctx context.Context, inc *incident.Incident) (*manifest, error) {
-	subject := inc.Draft.GetManifest()
+	subjects := inc.Manifests()
 	f.mu.Lock()
 	m := f.manifests[inc.ID]
 	f.mu.Unlock()
-	if m != nil && m.subject == subject {
+	if m != nil && slices.Equal(m.subjects, subjects) {
 		return m, nil
 	}
-	list, err := f.pages.Manifest(ctx, subject)
-	if err != nil {
-		return nil, err
-	}
-	m = &manifest{subject: subject, hashes: make(map[uint32][]byte, len(list.GetPages()))}
-	for _, p := range list.GetPages() {
-		m.hashes[p.GetNumber()] = p.GetSealedSha256()
+	m = &manifest{subjects: subjects, hashes: map[uint32][]byte{}}
+	for _, subject := range subjects {
+		list, err := f.pages.Manifest(ctx, subject)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list.GetPages() {
+			m.hashes[p.GetNumber()] = p.GetSealedSha256()
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -104,9 +104,13 @@ func (s *shelf) OpenPage(_ context.Context, _ string, page uint32, _ []byte) (*r
 	return &roster.Page{Number: page}, s.fails
 }
 
-func (s *shelf) Manifest(context.Context, string) (*candorv1.RosterManifest, error) {
+func (s *shelf) Manifest(_ context.Context, subject string) (*candorv1.RosterManifest, error) {
 	m := &candorv1.RosterManifest{}
-	for n := range uint32(10) {
+	from := uint32(0)
+	if subject == "added" {
+		from = 10
+	}
+	for n := from; n < from+10; n++ {
 		m.Pages = append(m.Pages, &candorv1.RosterPageInfo{Number: n, SealedSha256: []byte{1}})
 	}
 	return m, nil
@@ -115,8 +119,8 @@ func (s *shelf) Manifest(context.Context, string) (*candorv1.RosterManifest, err
 func TestPagesAreOpenedOnceAndOnlySoManyAreKept(t *testing.T) {
 	t.Parallel()
 	s := &shelf{opened: map[uint32]int{}}
-	f := newFolder(s, 3)
-	inc := &incident.Incident{ID: id}
+	inc := &incident.Incident{ID: id, Draft: &candorv1.Drafted{Manifest: "first"}}
+	f := newFolder(s, 3, func(context.Context, string) (*incident.Incident, error) { return inc, nil })
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -159,6 +163,33 @@ func TestPagesAreOpenedOnceAndOnlySoManyAreKept(t *testing.T) {
 	f.forget(id)
 	if len(f.open) != 0 {
 		t.Errorf("%d pages of the incident are open", len(f.open))
+	}
+}
+
+// Rows that were added are found, also by whoever has not heard of them yet.
+func TestPagesOfAddedRows(t *testing.T) {
+	t.Parallel()
+	s := &shelf{opened: map[uint32]int{}}
+	added := &candorv1.Addition{Wave: "w0-a1", Kind: incident.KindRoster, Manifest: "added"}
+	before := &incident.Incident{ID: id, Draft: &candorv1.Drafted{Manifest: "first"}}
+	after := &incident.Incident{ID: id, Draft: before.Draft, Additions: map[string]*incident.Addition{
+		"w0-a1": {ApprovedBy: "erin", AdditionDrafted: &candorv1.AdditionDrafted{Addition: added}},
+	}}
+	now, loads := before, 0
+	f := newFolder(s, 3, func(context.Context, string) (*incident.Incident, error) { loads++; return now, nil })
+	if _, err := f.page(t.Context(), before, 12); !errors.Is(err, errNoPage) {
+		t.Errorf("page 12 before it was added: %v", err)
+	}
+	now = after
+	for _, inc := range []*incident.Incident{before, after} {
+		for _, n := range []uint32{3, 12} {
+			if _, err := f.page(t.Context(), inc, n); err != nil {
+				t.Errorf("page %d: %v", n, err)
+			}
+		}
+	}
+	if loads != 2 || fmt.Sprint(s.opened) != "map[3:1 12:1]" {
+		t.Errorf("%d loads, opened %v", loads, s.opened)
 	}
 }
 

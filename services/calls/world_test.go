@@ -259,26 +259,38 @@ func key(page int) journal.Key {
 // order opens the journal of a page, unless it is open, and publishes its order, as the planner does.
 func (w *world) order(page int, slots ...uint32) {
 	w.Helper()
+	w.orderOf("w0", page, slots...)
+}
+
+func (w *world) orderOf(wave string, page int, slots ...uint32) {
+	w.Helper()
 	k := key(page)
-	st := w.journal(page)
+	k.Wave = wave
+	st := w.journalOf(k)
 	if st.Opened == nil {
 		e := w.jrnl.Entry()
 		e.Event = &candorv1.JournalEntry_Opened{Opened: &candorv1.Opened{
-			PlanHash: w.inc.PlanHash(), PageSha256: w.pages[page].GetSealedSha256(), TextHash: []byte("text"),
+			PlanHash: w.inc.HashOf(wave), PageSha256: w.pages[page].GetSealedSha256(), TextHash: []byte("text"),
 			Slots: w.pages[page].GetCustomers(), Audience: journal.Runs(slots),
 		}}
 		if err := w.jrnl.Fence(w.Context(), k, st, e); err != nil {
 			w.Fatal(err)
 		}
 	}
-	w.append(topology.StreamOrders, topology.Order(channel, topology.LaneFirst, id, "w0", uint32(page)), &candorv1.Order{
-		Incident: id, Wave: "w0", Channel: channel, Page: uint32(page), Lane: topology.LaneFirst, PlanHash: w.inc.PlanHash(),
+	lane := w.inc.LaneOf(wave)
+	w.append(topology.StreamOrders, topology.Order(channel, lane, id, wave, uint32(page)), &candorv1.Order{
+		Incident: id, Wave: wave, Channel: channel, Page: uint32(page), Lane: lane, PlanHash: w.inc.HashOf(wave),
 	})
 }
 
 func (w *world) journal(page int) *journal.State {
 	w.Helper()
-	st, err := w.jrnl.Load(w.Context(), key(page))
+	return w.journalOf(key(page))
+}
+
+func (w *world) journalOf(k journal.Key) *journal.State {
+	w.Helper()
+	st, err := w.jrnl.Load(w.Context(), k)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"candor/pkg/incident"
 	"candor/pkg/plan"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -15,7 +17,7 @@ import (
 var planHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func approveCommand(c *cli) *cobra.Command {
-	var yes, asJSON bool
+	var yes, full, asJSON bool
 	var hash string
 	cmd := &cobra.Command{
 		Use: "approve ID", GroupID: groupTell, Args: id,
@@ -31,8 +33,10 @@ read, it is refused, and you read again. Nobody approves their own draft.
 A message that was sent cannot be taken back. candor pause and candor abort stop
 what was not sent yet.
 
-An addition, such as a resend, is approved in the same way, without stopping what
-runs: the oldest that waits, or the one that --hash names.
+An addition is approved in the same way, without stopping what runs: the oldest
+that waits, or the one that --hash names. Additions are a resend, customers found
+later, an update, a correction, an end that leaves customers untold, and a new
+beginning. Of an update the first lines of its file are shown, with --full all.
 
 In a script there is nobody to ask: pass --yes, and --hash with the hash that a
 person has seen.`,
@@ -41,6 +45,7 @@ person has seen.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not show and ask; --hash says what is approved")
 	cmd.Flags().StringVar(&hash, "hash", "", "`HASH` of the plan that is approved, and no other")
+	cmd.Flags().BoolVar(&full, "full", false, "show the whole file of an update")
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -58,7 +63,7 @@ person has seen.`,
 			if err := c.mustAsk(cmd, "--yes and --hash HASH"); err != nil {
 				return err
 			}
-			if hash, err = c.readAndAsk(cmd, s, args[0], hash); err != nil {
+			if hash, err = c.readAndAsk(cmd, s, args[0], hash, full); err != nil {
 				return err
 			}
 		}
@@ -70,28 +75,32 @@ person has seen.`,
 			return c.proto(resp.Msg.GetIncident())
 		}
 		inc := resp.Msg.GetIncident()
-		what := inc.GetId() + " is declared"
+		what, next := inc.GetId()+" is declared: people are being told", "candor watch "+inc.GetId()
 		if a := additionOf(inc, hash); a != nil {
-			what = "wave " + a.GetAddition().GetWave() + " of " + inc.GetId() + " is approved"
+			what, next = approved(inc.GetId(), a.GetAddition(), func() *setting { return c.setting(cmd.Context(), s, inc.GetId()) })
 		}
-		c.out.printf("\n%s %s: people are being told.\nWhat next:\n  candor watch %s\n", c.out.paint(green, "✓"), what, inc.GetId())
+		c.out.printf("\n%s %s.\nWhat next:\n  %s\n", c.out.paint(green, "✓"), what, next)
 		return nil
 	}
 	return cmd
 }
 
 // readAndAsk shows a draft and returns its hash if the answer is yes.
-func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string) (string, error) {
+func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string, full bool) (string, error) {
 	inc, err := s.incident(cmd.Context(), name)
 	if err != nil {
 		return "", err
 	}
 	if a := pendingAddition(inc, wanted); a != nil {
-		return c.readAddition(inc, a)
+		return c.readAddition(cmd.Context(), s, inc, a, full)
 	}
 	switch {
 	case inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
-		return "", refusal(fmt.Sprintf("incident %s is %s: only a draft can be approved", name, stateWord(inc.GetState())), "candor status "+name+" shows where it stands")
+		what := "incident " + name + " is " + stateWord(inc.GetState()) + ", and nothing of it waits for an approval"
+		if wanted != "" {
+			what += " under that hash"
+		}
+		return "", refusal(what, "candor status "+name+" shows where it stands, and what waits")
 	case wanted != "" && wanted != inc.GetPlanHash():
 		return "", refusal("the draft has another hash: "+inc.GetPlanHash(), "somebody changed it since; read it, and approve that")
 	}
@@ -121,31 +130,69 @@ func additionOf(inc *candorv1.Incident, hash string) *candorv1.AdditionStatus {
 }
 
 // pendingAddition returns the addition that waits for an approval: the one with the hash, or the oldest if none is named.
-func pendingAddition(inc *candorv1.Incident, hash string) (oldest *candorv1.AdditionStatus) {
-	for _, a := range inc.GetAdditions() {
-		if a.GetApprovedBy() != "" || a.GetRejected() != "" || hash != "" && hash != a.GetHash() {
-			continue
-		}
-		if oldest == nil || a.GetDraftedAt().AsTime().Before(oldest.GetDraftedAt().AsTime()) {
-			oldest = a
+func pendingAddition(inc *candorv1.Incident, hash string) *candorv1.AdditionStatus {
+	for _, a := range waiting(inc) {
+		if hash == "" || hash == a.GetHash() {
+			return a
 		}
 	}
-	return oldest
+	return nil
 }
 
 // readAddition shows an addition and returns its hash if the answer is yes.
-func (c *cli) readAddition(inc *candorv1.Incident, a *candorv1.AdditionStatus) (string, error) {
-	add := a.GetAddition()
-	c.out.printf("%s, drafted by %s\n", c.out.paint(bold, fmt.Sprintf("Wave %s of %s: %s", add.GetWave(), inc.GetId(), add.GetKind())), a.GetDraftedBy())
-	c.out.table("  ", [][]cell{
-		{text("for"), text(plural(add.GetCustomers(), "customer", "customers") + " who were not told (" + reasonWords(add.GetChosenBy()) + ")")},
-		{text("on"), text(channelWords(add.GetChannels()))},
-		{text("texts"), text("those of wave " + add.GetBase() + ", as approved on " + c.clock(inc.GetDeclaredAt()))},
-		{text("hash"), text(a.GetHash())},
-	})
-	question := fmt.Sprintf("Tell %s? A sent message cannot be taken back. Type yes to approve, anything else to leave:",
-		plural(add.GetCustomers(), "customer", "customers"))
-	return a.GetHash(), c.ask(question, "yes")
+func (c *cli) readAddition(ctx context.Context, s *client, inc *candorv1.Incident, status *candorv1.AdditionStatus, full bool) (string, error) {
+	a := status.GetAddition()
+	c.addition(inc, status, c.setting(ctx, s, inc.GetId()), status.GetHash())
+	if wave := previewed(a); wave != "" {
+		resp, err := s.Preview(ctx, connect.NewRequest(&candorv1.PreviewRequest{Incident: inc.GetId(), Count: mostPreviews, Wave: wave}))
+		if err != nil {
+			return "", err
+		}
+		c.messages(everyText(resp.Msg.GetMessages()))
+	}
+	c.file(a, full)
+	return status.GetHash(), c.ask(approvalQuestion(inc.GetId(), a)+" Type yes to approve, anything else to leave:", "yes")
+}
+
+// previewed is the wave whose words an approver of an addition reads; empty if they were read before, or there are none.
+func previewed(a *candorv1.Addition) string {
+	switch a.GetKind() {
+	case incident.KindUpdate, incident.KindCorrection:
+		return a.GetWave()
+	case incident.KindClose:
+		return a.GetClosing().GetBase()
+	}
+	return ""
+}
+
+func approvalQuestion(name string, a *candorv1.Addition) string {
+	switch a.GetKind() {
+	case incident.KindClose:
+		var untold uint64
+		for _, n := range a.GetUntold() {
+			untold += n
+		}
+		return fmt.Sprintf("Close %s? %s untold.", name, plural(untold, "customer stays", "customers stay"))
+	case incident.KindReopen:
+		return fmt.Sprintf("Reopen %s? Its follow-ups go on.", name)
+	}
+	return fmt.Sprintf("Tell %s? A sent message cannot be taken back.", plural(a.GetCustomers(), "customer", "customers"))
+}
+
+// approved says what an approval of an addition has set off, and what to look at now.
+func approved(name string, a *candorv1.Addition, at func() *setting) (what, next string) {
+	head := additionName(a) + " of " + name + " is approved: "
+	switch a.GetKind() {
+	case incident.KindClose:
+		return name + " is closing: nobody is told anything after the closing note", "candor close " + name + "   waits for the end"
+	case incident.KindReopen:
+		return name + " is open again", "candor timeline " + name
+	case incident.KindUpdate, incident.KindCorrection:
+		if a.GetAt() != nil || a.GetWithNext() {
+			return head + "it goes out " + at().when(a), "candor timeline " + name
+		}
+	}
+	return head + "people are being told", "candor watch " + name
 }
 
 // everyText keeps one message of each channel and language.
@@ -189,12 +236,12 @@ everybody who looks at the incident: say what is to be mended, and write no
 customer's name, number or address into it.
 
 What was declared already cannot be rejected: candor abort stops it. An addition
-that waits for its approval can: name its wave.`,
+that waits for its approval can: name its wave, or close-1 for an end.`,
 		Example: `  candor reject breach-2026-11 --reason "the Spanish text names the wrong phone number"
   candor reject breach-2026-11 --wave w0-r1 --reason "the carrier is still down"`,
 	}
 	reasonFlag(cmd, &reason)
-	cmd.Flags().StringVar(&wave, "wave", "", "`WAVE` of the addition that is rejected, such as w0-r1")
+	cmd.Flags().StringVar(&wave, "wave", "", "`WAVE` of the addition that is rejected, such as w0-r1, w3 or close-1")
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -213,7 +260,7 @@ that waits for its approval can: name its wave.`,
 			return c.proto(resp.Msg.GetIncident())
 		}
 		if wave != "" {
-			c.out.printf("Wave %s of %s is rejected: nobody is told.\n", wave, args[0])
+			c.out.printf("%s of %s is rejected: nothing of it happens.\n", wave, args[0])
 			return nil
 		}
 		c.out.printf("Draft %d of %s is rejected. What next: whoever declared it mends it, and declares it again.\n", resp.Msg.GetIncident().GetRevision(), args[0])

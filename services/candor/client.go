@@ -42,6 +42,7 @@ type client struct {
 	candorv1connect.TokenServiceClient
 	candorv1connect.SuppressionServiceClient
 	candorv1connect.CallQueueServiceClient
+	candorv1connect.TeamServiceClient
 	http   *http.Client
 	url    string
 	source string        // where the token came from, for whoever named the wrong one
@@ -77,6 +78,7 @@ func (c *cli) connect(cmd *cobra.Command, r *remote) (*client, error) {
 	s.TokenServiceClient = candorv1connect.NewTokenServiceClient(s.http, s.url, explain)
 	s.SuppressionServiceClient = candorv1connect.NewSuppressionServiceClient(s.http, s.url, explain)
 	s.CallQueueServiceClient = candorv1connect.NewCallQueueServiceClient(s.http, s.url, explain)
+	s.TeamServiceClient = candorv1connect.NewTeamServiceClient(s.http, s.url, explain)
 	return s, nil
 }
 

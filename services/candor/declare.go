@@ -93,7 +93,7 @@ func (c *cli) declare(cmd *cobra.Command, name string, from *files, how *reading
 		return nil, err
 	}
 	defer file.Close()
-	up, err := c.upload(ctx, s, name, file, how.query(from.roster))
+	up, err := upload(ctx, s, name, file, how.query(from.roster))
 	file.Close()
 	if err != nil {
 		return nil, err
@@ -114,41 +114,46 @@ type refusedUpload struct {
 	Report  *roster.Report `json:"report"`
 }
 
-// upload hands the file over as it is read.
-func (c *cli) upload(ctx context.Context, s *client, name string, file *rosterFile, query url.Values) (*api.Upload, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url+api.RosterPrefix+url.PathEscape(name)+"/roster?"+query.Encode(), io.NopCloser(file))
+// upload hands the roster over as it is read.
+func upload(ctx context.Context, s *client, name string, file *rosterFile, query url.Values) (*api.Upload, error) {
+	up := &api.Upload{}
+	return up, s.put(ctx, name, "roster", file, query, up)
+}
+
+// put hands a customer file over as it is read, and reads the answer.
+func (s *client) put(ctx context.Context, name, what string, file *rosterFile, query url.Values, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url+api.RosterPrefix+url.PathEscape(name)+"/"+what+"?"+query.Encode(), io.NopCloser(file))
 	if err != nil {
-		return nil, fmt.Errorf("upload: %w", err)
+		return fmt.Errorf("upload: %w", err)
 	}
 	req.ContentLength = file.size
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set("Expect", "100-continue") // whoever may not upload is told before the file has travelled
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return nil, s.unreachable(err)
+		return s.unreachable(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
-		up := &api.Upload{}
-		if err := json.NewDecoder(resp.Body).Decode(up); err != nil {
-			return nil, fmt.Errorf("answer to the upload: %w", err)
+		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+			return fmt.Errorf("answer to the upload: %w", err)
 		}
-		return up, nil
+		return nil
 	}
 	refused := refusedUpload{}
 	if err := json.NewDecoder(resp.Body).Decode(&refused); err != nil || refused.Message == "" {
-		return nil, &failure{
+		return &failure{
 			code: exitFailed, what: fmt.Sprintf("%s answered the upload with %s", s.url, resp.Status),
 			remedy: "is that a candor serve, and does a proxy before it let files of this size through?",
 		}
 	}
 	if refused.Report != nil && len(refused.Report.Blockers) > 0 {
-		return nil, rosterBlocked(refused.Report)
+		return rosterBlocked(refused.Report)
 	}
 	if refused.Code == connect.CodeInvalidArgument.String() {
-		return nil, &failure{code: exitMistakes, what: "the customer file: " + strings.TrimPrefix(refused.Message, "read roster: "), remedy: "candor roster check shows what is made of it"}
+		return &failure{code: exitMistakes, what: "the customer file: " + strings.TrimPrefix(refused.Message, "read roster: "), remedy: "candor roster check shows what is made of it"}
 	}
-	return nil, s.explain(uploadError(refused))
+	return s.explain(uploadError(refused))
 }
 
 // uploadError is the answer as if it had come by Connect.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -97,11 +99,18 @@ func (c *cli) complain(what, remedy string) {
 	}
 }
 
-// mistakes prints one a line, as compilers do, so that an editor can jump to them.
+// mistakes prints one a line in the order of the file, as compilers do, so that an editor can jump to them.
 func (c *cli) mistakes(all []*playbook.MistakeError) {
-	files := map[string]bool{}
+	var files []string // in the order in which they were read
 	for _, m := range all {
-		files[m.File] = true
+		if !slices.Contains(files, m.File) {
+			files = append(files, m.File)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *playbook.MistakeError) int {
+		return cmp.Or(cmp.Compare(slices.Index(files, a.File), slices.Index(files, b.File)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	for _, m := range all {
 		at := fmt.Sprintf("%s:%d:%d:", m.File, m.Line, m.Column)
 		c.err.printf("%s %s — %s\n", c.err.paint(bold, at), m.Message, m.Remedy)
 	}

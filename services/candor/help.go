@@ -118,7 +118,7 @@ func topics() []*cobra.Command {
     0  done
     1  failed for another reason than those below
     2  not understood: a flag, an argument or a setting of the command is wrong
-    3  not complete: status or watch ended, and notices are still open
+    3  not complete: status, watch or close ended, and notices are still open
     4  refused: the token may not do that, a second person is needed, the
        incident's state does not allow it, or you answered no
     5  nothing there: no incident, token or list entry of that name

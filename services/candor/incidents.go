@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -56,6 +58,9 @@ func (c *cli) incidents(list []*candorv1.Incident, asJSON bool) error {
 		if inc.GetDeclaredAt() != nil {
 			since = inc.GetDeclaredAt()
 		}
+		if inc.GetClosedAt() != nil {
+			since = inc.GetClosedAt()
+		}
 		state := stateWord(inc.GetState())
 		if inc.GetState() == candorv1.IncidentState_INCIDENT_STATE_PAUSED {
 			state += ": " + channelWords(inc.GetPausedChannels())
@@ -66,17 +71,31 @@ func (c *cli) incidents(list []*candorv1.Incident, asJSON bool) error {
 		}
 		rows = append(rows, []cell{
 			tinted(cyan, inc.GetId()), tinted(stateColour(inc.GetState()), state), right(strconv.Itoa(int(inc.GetRevision()))),
-			text(inc.GetDeclaredBy()), text(approved), text(c.clock(since)), text(inc.GetReason()),
+			text(inc.GetDeclaredBy()), text(approved), text(c.clock(since)), text(standing(inc)),
 		})
 	}
 	c.out.table("", rows)
 	return nil
 }
 
+// standing is why an incident is where it is, and what of it waits for a person.
+func standing(inc *candorv1.Incident) string {
+	parts := []string{inc.GetReason()}
+	if d := inc.GetAsks(); d != nil {
+		parts = append(parts, "follow-up "+d.GetName()+" asks")
+	}
+	if n := len(waiting(inc)); n > 0 {
+		parts = append(parts, plural(uint64(n), "addition waits", "additions wait")+" for approval")
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
+}
+
 func stateColour(s candorv1.IncidentState) string {
 	switch s {
 	case candorv1.IncidentState_INCIDENT_STATE_DECLARED:
 		return green
+	case candorv1.IncidentState_INCIDENT_STATE_CLOSING:
+		return cyan
 	case candorv1.IncidentState_INCIDENT_STATE_DRAFT, candorv1.IncidentState_INCIDENT_STATE_PAUSED:
 		return yellow
 	case candorv1.IncidentState_INCIDENT_STATE_REJECTED, candorv1.IncidentState_INCIDENT_STATE_ABORTING, candorv1.IncidentState_INCIDENT_STATE_ABORTED:

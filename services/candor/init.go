@@ -19,11 +19,16 @@ import (
 	"candor/services/sandbox"
 )
 
-//go:embed starter/candor.yaml
-var starterSettings string
+var (
+	//go:embed starter/candor.yaml
+	starterSettings string
+	//go:embed starter/update.md
+	starterUpdate []byte
+)
 
 const (
 	adminFile    = "admin.token"
+	updateFile   = "update.md"
 	keysFolder   = "candor-keys"
 	sandboxKeys  = "sandbox"
 	twilioSecret = "twilio.secret"
@@ -40,6 +45,7 @@ func initCommand(c *cli) *cobra.Command {
   playbook.yaml   texts in English and Spanish, limits, quiet hours, prices
   facts.yaml      the facts of a breach that never happened
   roster.csv      twelve customers who do not exist
+  update.md       news for customers, to be written when there are some
   candor-keys     the keys; a backup of candor-data must not take them along
   admin.token     the first admin's token, which makes everybody else's
 
@@ -91,6 +97,9 @@ func (c *cli) initFolder(dir string) error {
 			return err
 		}
 	}
+	if err := create(filepath.Join(dir, updateFile), starterUpdate, 0o640); err != nil {
+		return err
+	}
 	c.initDone(dir)
 	return nil
 }
@@ -100,7 +109,7 @@ func starterFiles() []string { return []string{"playbook.yaml", "facts.yaml", "r
 // vacant refuses a folder that holds anything of what would be made.
 func vacant(dir string) error {
 	var there []string
-	for _, name := range append([]string{defaultConfig, adminFile, keysFolder}, starterFiles()...) {
+	for _, name := range append([]string{defaultConfig, adminFile, keysFolder, updateFile}, starterFiles()...) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			there = append(there, name)
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -150,6 +159,7 @@ func (c *cli) initDone(dir string) {
 		{tinted(cyan, "playbook.yaml"), text("what is said, to whom, how fast: change what is the sample's")},
 		{tinted(cyan, "facts.yaml"), text("what happened this time")},
 		{tinted(cyan, "roster.csv"), text("twelve customers who do not exist")},
+		{tinted(cyan, "update.md"), text("news for customers, to be written when there are some")},
 		{tinted(cyan, "candor-keys"), text("the keys; keep them apart from backups of candor-data")},
 		{tinted(cyan, "admin.token"), text("the first admin's token")},
 	})

@@ -14,6 +14,7 @@ import (
 	"candor/pkg/plan"
 	"candor/pkg/playbook"
 	"candor/pkg/roster"
+	"candor/pkg/team"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -49,7 +50,10 @@ func (f *files) read() (*papers, error) {
 	if p.factText, err = readText(f.facts, "facts"); err != nil {
 		return nil, err
 	}
-	p.playbook, errs[0] = playbook.Parse(f.playbook, p.playbookText)
+	if p.playbook, errs[0] = playbook.Parse(f.playbook, p.playbookText); errs[0] == nil {
+		// The api seals the team's addresses under a key of the incident's; whether it can is seen without one.
+		_, _, errs[0] = playbook.Redact(f.playbook, p.playbookText, func(address string) string { return team.Mark(nil, address) })
+	}
 	p.facts, errs[1] = playbook.ParseFacts(f.facts, p.factText)
 	return p, errors.Join(errs[:]...)
 }

@@ -17,6 +17,7 @@ import (
 const (
 	groupPrepare = "prepare"
 	groupTell    = "tell"
+	groupTouch   = "touch"
 	groupCall    = "call"
 	groupWatch   = "watch"
 	groupServe   = "serve"
@@ -31,8 +32,10 @@ func commands(c *cli) []*cobra.Command {
 		demoCommand(c), initCommand(c), rosterCommand(c), planCommand(c),
 		declareCommand(c), approveCommand(c), rejectCommand(c), pauseCommand(c), resumeCommand(c), abortCommand(c), shredCommand(c),
 		resendCommand(c), suppressionsCommand(c),
+		updateCommand(c), timelineCommand(c), followupCommand(c), closeCommand(c), reopenCommand(c),
 		callsCommand(c), scriptCommand(c), dialerCommand(c),
 		incidentsCommand(c), watchCommand(c), statusCommand(c), unreachedCommand(c), findCommand(c), uncertainCommand(c), deadletterCommand(c),
+		alertsCommand(c), ackCommand(c),
 		serveCommand(c), targetsCommand(c), tokenCommand(c), benchCommand(c), versionCommand(c),
 	}
 }
@@ -54,7 +57,8 @@ func rootCommand(c *cli) *cobra.Command {
 		Short: "Tell every customer of a data breach, once, and be able to prove it",
 		Long: `Candor tells every customer of a data breach by text message and e-mail,
 each once, in their language and at a decent hour, and shows at any moment who
-was told and who was not.
+was told and who was not. They hear again on a schedule, until the incident is
+closed with a last word.
 
 Nothing is sent that two people did not approve: one declares, another one
 approves. What Candor calls accepted is the provider's word for having taken a
@@ -74,7 +78,7 @@ message; delivered is said only when the provider reported it.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, "%v", err) })
 	root.AddGroup(
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"}, &cobra.Group{ID: groupTell, Title: "Tell people"},
-		&cobra.Group{ID: groupCall, Title: "Call people"}, &cobra.Group{ID: groupWatch, Title: "See who was told"}, &cobra.Group{ID: groupServe, Title: "Run it"},
+		&cobra.Group{ID: groupTouch, Title: "Stay in touch"}, &cobra.Group{ID: groupCall, Title: "Call people"}, &cobra.Group{ID: groupWatch, Title: "See who was told"}, &cobra.Group{ID: groupServe, Title: "Run it"},
 	)
 	for i, cmd := range append(commands(c), topics()...) {
 		cmd.Annotations = map[string]string{orderKey: fmt.Sprintf("%03d", i)}
@@ -147,7 +151,7 @@ func none(_ *cobra.Command, args []string) error {
 // twin is the environment variable of a flag; empty for those that make sense on the command line alone.
 func twin(f *pflag.Flag) string {
 	switch f.Name {
-	case "help", "no-descriptions", "yes": // a yes left in a profile would answer every question
+	case "help", "no-descriptions", "yes", "send", "skip", "untold", "despite-call-requests": // a yes left in a profile would answer every question
 		return ""
 	}
 	return config.EnvName(f.Name)

@@ -27,11 +27,12 @@ import (
 func rosterCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "roster", GroupID: groupPrepare, Args: cobra.ArbitraryArgs, RunE: group,
-		Short: "Check the file of affected customers",
+		Short: "Check the file of affected customers, add those found later",
 		Long: `The roster is the file of affected customers: CSV (comma, semicolon, tab or bar)
-or NDJSON, in any usual encoding, plain, .gz or .zst. candor declare uploads it.`,
+or NDJSON, in any usual encoding, plain, .gz or .zst. candor declare uploads it.
+Who is found later is added to an incident with candor roster add.`,
 	}
-	cmd.AddCommand(rosterCheckCommand(c))
+	cmd.AddCommand(rosterCheckCommand(c), rosterAddCommand(c))
 	return cmd
 }
 
@@ -297,7 +298,11 @@ func barStyle() mpb.BarStyleComposer {
 	return mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░")
 }
 
+// newFile makes a file for rejected rows, which hold what customers gave: it is nobody else's, and replaces none.
 func newFile(path string) (*os.File, error) {
+	if path == "-" {
+		return nil, &failure{code: exitUsage, what: "--rejects -: standard output has the report already", remedy: "name a new file"}
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the user names the file
 	if errors.Is(err, fs.ErrExist) {
 		return nil, refusal(path+" is there already, and is not overwritten", "name another file, or move it away")

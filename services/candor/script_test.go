@@ -49,7 +49,7 @@ func (l leakless) Run() int {
 //	code N COMMAND…         expect the exit code N
 //	replace FILE OLD NEW    change a file
 //	ports FILE              give a candor.yaml free ports
-//	await ID CHANNEL STATE N  wait until so many notices are in the state
+//	await ID CHANNEL STATE N  wait until so many notices are in the state, or in one of STATE+STATE; CHANNEL may be WAVE/CHANNEL
 //	capture NAME REGEXP     set a variable to what the regexp's group found on standard output
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -192,16 +192,30 @@ func awaitScript(ts *testscript.TestScript, _ bool, args []string) {
 	c := &cli{env: noEnv}
 	s, err := c.connect(&cobra.Command{}, &remote{server: ts.Getenv("CANDOR_SERVER"), tokenFile: ts.MkAbs(ts.Getenv("CANDOR_TOKEN_FILE"))})
 	ts.Check(err)
-	ts.Check(s.follow(context.Background(), args[0], func(st *candorv1.Status) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var last string
+	err = s.follow(ctx, args[0], func(st *candorv1.Status) bool {
+		last = summary(st)
 		for _, w := range st.GetWaves() {
 			for _, ch := range w.GetChannels() {
-				if channelWord(ch.GetChannel()) == args[1] && ch.GetStates()[args[2]] == want {
+				if name := channelWord(ch.GetChannel()); name != args[1] && w.GetWave()+"/"+name != args[1] {
+					continue
+				}
+				var n uint64
+				for state := range strings.SplitSeq(args[2], "+") {
+					n += ch.GetStates()[state]
+				}
+				if n == want {
 					return false
 				}
 			}
 		}
 		return true
-	}))
+	})
+	if err != nil {
+		ts.Fatalf("%v: the last status was %s", err, last)
+	}
 }
 
 func captureScript(ts *testscript.TestScript, _ bool, args []string) {

@@ -22,7 +22,8 @@ func statusCommand(c *cli) *cobra.Command {
 		Long: `Shows people first: how many are on file, how many were told on at least one
 channel, how many were not and why, and how many rows of the file are nobody's
 notices. Then every wave by channel: where each message stands, and for what
-reason. Then what is still open.
+reason. Then the message that comes next, what waits for a person, and what is
+still open.
 
 accepted   the provider has taken it; whether it arrived is not known
 delivered  the provider reports that it arrived; nobody can say that it was read
@@ -76,8 +77,40 @@ func (c *cli) status(ctx context.Context, s *client, st *candorv1.Status) error 
 			c.funnel(w.GetWave(), ch)
 		}
 	}
+	c.touch(ctx, s, inc)
 	c.verdict(inc, st)
 	return nil
+}
+
+// touch says what customers hear next, and what waits for a person.
+func (c *cli) touch(ctx context.Context, s *client, inc *candorv1.Incident) {
+	if inc.GetDeclaredAt() == nil {
+		return
+	}
+	w := c.out
+	var lines []string
+	at := &setting{place: c.zone}
+	resp, err := s.GetTimeline(ctx, connect.NewRequest(&candorv1.GetTimelineRequest{Incident: inc.GetId()}))
+	if err != nil {
+		lines = append(lines, w.paint(faint, "next: not known, "+explain(err).what))
+	} else {
+		at = settingOf(resp.Msg.GetTimeline())
+		if next := coming(resp.Msg.GetTimeline()); next != "" {
+			lines = append(lines, wrap("next: "+next, w.textWidth(), "  "))
+		}
+	}
+	if d := inc.GetAsks(); d != nil {
+		lines = append(lines, w.paint(yellow, asking(d, at))+"\n  "+answers(inc.GetId(), d.GetReason()))
+	}
+	switch open, err := s.alerts(ctx, inc.GetId(), false); {
+	case err != nil:
+		lines = append(lines, w.paint(faint, "alerts: not known, "+explain(err).what))
+	case len(open) > 0:
+		lines = append(lines, w.paint(yellow, plural(uint64(len(open)), "alert of the response team is", "alerts of the response team are")+" open: candor alerts "+inc.GetId()))
+	}
+	if len(lines) > 0 {
+		w.line("\n" + strings.Join(lines, "\n"))
+	}
 }
 
 func (c *cli) statusHead(inc *candorv1.Incident, st *candorv1.Status) {
@@ -204,11 +237,8 @@ func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 	for _, d := range st.GetDamage() {
 		w.printf("\n%s\n", w.paint(red, "Damage: "+wrap(d, w.textWidth(), "  ")))
 	}
-	for _, a := range inc.GetAdditions() {
-		if a.GetApprovedBy() == "" && a.GetRejected() == "" {
-			w.printf("\n%s\n", w.paint(yellow, fmt.Sprintf("Wave %s (%s, for %s) waits for its approval: candor approve %s",
-				a.GetAddition().GetWave(), a.GetAddition().GetKind(), plural(a.GetAddition().GetCustomers(), "customer", "customers"), inc.GetId())))
-		}
+	for _, a := range waiting(inc) {
+		w.printf("\n%s\n  %s\n", w.paint(yellow, additionSummary(a)+" waits for its approval:"), approveLine(inc.GetId(), a))
 	}
 	if !st.GetComplete() {
 		w.printf("\n%s\n", w.paint(yellow, "Not complete:"))
@@ -224,6 +254,10 @@ func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 	switch inc.GetState() {
 	case candorv1.IncidentState_INCIDENT_STATE_ABORTED, candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
 		w.printf("\n%s nobody is told any more. %s not told.\n", w.paint(red, "Ended:"), plural(st.GetPeople().GetUnreached(), "customer was", "customers were"))
+		return
+	case candorv1.IncidentState_INCIDENT_STATE_CLOSED:
+		w.printf("\n%s since %s: the last word was said, and nobody is told any more. %s not told.\n", w.paint(green, "✓ Closed"), c.clock(inc.GetClosedAt()),
+			plural(st.GetPeople().GetUnreached(), "customer was", "customers were"))
 		return
 	}
 	w.printf("\n%s", w.paint(green, "✓ Complete"))

@@ -179,14 +179,14 @@ func shredCommand(c *cli) *cobra.Command {
 	var yes, asJSON bool
 	cmd := &cobra.Command{
 		Use: "shred ID", GroupID: groupTell, Args: id,
-		Short: "Destroy the customers' data of an aborted incident, for good",
+		Short: "Destroy the customers' data of an incident that has ended, for good",
 		Long: `Destroys the key under which an incident's customers were sealed, and purges what
 was sealed. After this nobody can read a name, number or address of them, from
 the data folder or from a backup of it, as long as no backup holds the folder of
 the keys. Counts and proofs stay: how many were told, when, and by whose decision.
 
-Only an aborted incident can be shredded. It cannot be undone, so you are asked
-to type its id.`,
+Only an incident that was aborted or closed can be shredded. It cannot be undone,
+so you are asked to type its id.`,
 		Example: `  candor shred breach-2026-11`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")

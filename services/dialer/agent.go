@@ -31,7 +31,7 @@ type agent struct {
 // run is the agent's day: claim, call, report.
 func (a *agent) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		away, before := time.Duration(0), a.now()
+		away, before := time.Duration(0), a.mono()
 		task, err := a.claim(ctx)
 		switch {
 		case final(err):
@@ -43,7 +43,7 @@ func (a *agent) run(ctx context.Context) error {
 			a.answers()
 			a.queue.reset()
 			away = a.work(ctx, task)
-		case a.now().Sub(before) < a.cfg.Wait/2: // a queue that does not wait is not asked all the time
+		case a.mono()-before < a.cfg.Wait/2: // a queue that does not wait is not asked all the time
 			away = a.queue.next()
 		}
 		wait(ctx, away) // ended by ctx, which the loop sees

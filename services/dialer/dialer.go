@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"candor/pkg/clock"
 	"candor/pkg/rpc/candorv1connect"
 )
 
@@ -28,6 +29,7 @@ type Dialer struct {
 	client candorv1connect.CallQueueServiceClient
 	line   Line
 	now    func() time.Time
+	mono   func() time.Duration
 	log    zerolog.Logger
 
 	// silent says that the queue did not answer when it was last asked: one line of log for all agents.
@@ -36,12 +38,12 @@ type Dialer struct {
 	stats  Stats
 }
 
-// New returns a contact centre; Run opens it.
+// New returns a contact centre; Run opens it. The clock is the queue's calendar; waits and leases go by the machine's own.
 func New(cfg Config, client candorv1connect.CallQueueServiceClient, line Line, now func() time.Time, log zerolog.Logger) (*Dialer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Dialer{cfg: cfg, client: client, line: line, now: now, log: log, stats: Stats{Dispositions: map[string]uint64{}}}, nil
+	return &Dialer{cfg: cfg, client: client, line: line, now: now, mono: clock.Clock{}.Mono, log: log, stats: Stats{Dispositions: map[string]uint64{}}}, nil
 }
 
 // Run works until ctx ends, or until the queue says that this dialer may not. Then nobody claims any more, whoever has not

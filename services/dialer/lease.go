@@ -15,9 +15,9 @@ import (
 type lease struct {
 	stop   context.CancelFunc
 	ended  chan struct{} // closed when nobody renews any more
-	now    func() time.Time
+	mono   func() time.Duration
 	length time.Duration
-	// heldAt is when the queue last said that the task is ours, in Unix nanoseconds; 0 when it is not any more. The renewing
+	// heldAt is when the queue last said that the task is ours, on the clock mono; 0 when it is not any more. The renewing
 	// goroutine writes it, the agent reads it.
 	heldAt atomic.Int64
 }
@@ -28,17 +28,17 @@ type lease struct {
 // clocks need not agree.
 func (a *agent) keep(task *candorv1.CallTask) *lease {
 	ctx, stop := context.WithCancel(a.reporting)
-	l := &lease{stop: stop, ended: make(chan struct{}), now: a.now, length: a.cfg.Lease}
-	l.heldAt.Store(a.now().UnixNano())
+	l := &lease{stop: stop, ended: make(chan struct{}), mono: a.mono, length: a.cfg.Lease}
+	l.heldAt.Store(int64(a.mono()))
 	go func() {
 		defer close(l.ended)
 		// At a third of the lease: one renewal may fail, and the next one is still in time.
 		for wait(ctx, a.cfg.Lease/3) {
-			before := a.now()
+			before := a.mono()
 			_, err := asked(ctx, &candorv1.RenewRequest{Lease: task.GetLease(), LeaseFor: durationpb.New(a.cfg.Lease)}, a.client.Renew)
 			switch {
 			case err == nil:
-				l.heldAt.Store(before.UnixNano())
+				l.heldAt.Store(int64(before))
 				a.count(func(s *Stats) { s.Renewed++ })
 			case final(err):
 				// Over, or the customer is not to be called any more. Whoever has not dialled does not; whoever is in the
@@ -55,7 +55,7 @@ func (a *agent) keep(task *candorv1.CallTask) *lease {
 // sure says that the task cannot be anybody else's yet.
 func (l *lease) sure() bool {
 	at := l.heldAt.Load()
-	return at != 0 && l.now().Sub(time.Unix(0, at)) < l.length*2/3
+	return at != 0 && l.mono()-time.Duration(at) < l.length*2/3
 }
 
 // drop ends the renewing.

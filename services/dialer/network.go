@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"candor/pkg/clock"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -21,6 +22,8 @@ type Network struct {
 	speed float64
 	crash float64
 	now   func() time.Time
+	// clock is the queue's, where its calendar does not go as fast as the machine.
+	clock clock.Clock
 }
 
 // NewNetwork returns a network in which time goes so many times as fast, and in which agents vanish in the middle of that
@@ -34,6 +37,13 @@ func NewNetwork(seed uint64, speed, crash float64, now func() time.Time) (*Netwo
 		errs = append(errs, fmt.Errorf("dialer: crash %g: give 0 to 1", crash))
 	}
 	return &Network{seed: seed, speed: speed, crash: crash, now: now}, errors.Join(errs...)
+}
+
+// On returns the network in a rehearsal, where the calendar is not the machine's.
+func (n *Network) On(c clock.Clock) *Network {
+	fast := *n
+	fast.now, fast.clock = c.Now, c
+	return &fast
 }
 
 // share is how often something happens, of all times.
@@ -177,7 +187,7 @@ func (c *call) customer() {
 // later is when the customer wants to be called again.
 func (c *call) later() {
 	d := 2*time.Hour + time.Duration(c.dice.Int64N(int64(4*time.Hour)))
-	c.result.CallBackAt = c.now().Add(max(c.scaled(d), minLater)).UTC()
+	c.result.CallBackAt = c.now().Add(c.clock.Work(max(c.scaled(d), minLater))).UTC()
 }
 
 // rings for some seconds, and the call ends in that way, or goes on without one. Cut off, it is a missed call on somebody's

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"candor/pkg/clock"
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -140,4 +141,31 @@ func TestTheSpeedAndTheShareOfCrashes(t *testing.T) {
 			t.Errorf("speed %g, crash %g are taken", bad[0], bad[1])
 		}
 	}
+}
+
+// In a rehearsal the calendar goes as fast as the calls: who asks to be called in some hours is called then.
+func TestCallBacksAreOnTheQueuesCalendar(t *testing.T) {
+	t.Parallel()
+	const speed = 3600
+	synctest.Test(t, func(t *testing.T) {
+		origin := time.Date(2028, 2, 29, 10, 0, 0, 0, time.UTC)
+		n := network(t, speed, 0).On(clock.Fast(origin, time.Now(), speed))
+		asked := 0
+		for i := range 500 {
+			r, err := n.Dial(t.Context(), taskOf(i, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.CallBackAt.IsZero() {
+				continue
+			}
+			asked++
+			if in := r.CallBackAt.Sub(r.Ended); in < 2*time.Hour-5*time.Minute || in > 6*time.Hour || r.Started.Before(origin) {
+				t.Fatalf("a call at %s is to be repeated after %s", r.Started, in)
+			}
+		}
+		if asked == 0 {
+			t.Error("nobody asked to be called back")
+		}
+	})
 }

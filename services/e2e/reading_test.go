@@ -198,7 +198,7 @@ func expect(t *testing.T, log *incident.Log, pages *pagestore.Store, id string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := notice.NewLibrary().Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := notice.NewLibrary().Plan(inc)
 	if err != nil {
 		t.Fatal(err)
 	}

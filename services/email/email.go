@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"candor/pkg/clock"
 	"candor/pkg/dispatch"
 	"candor/pkg/notice"
 	"candor/pkg/noticeid"
@@ -40,27 +41,26 @@ type Sender struct {
 	texts   *notice.Library
 	stopped Suppressions
 	ids     *noticeid.Codec
-	now     func() time.Time
+	clock   clock.Clock
 	log     zerolog.Logger
 	gate    *dispatch.Gate
 	share   int
 }
 
 // New returns a Sender that has at most cfg.InFlight requests under way, over all pages. The routes are in order of preference.
-func New(cfg Config, routes []Route, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, now func() time.Time, log zerolog.Logger) *Sender {
+func New(cfg Config, routes []Route, texts *notice.Library, stopped Suppressions, ids *noticeid.Codec, c clock.Clock, log zerolog.Logger) *Sender {
 	return &Sender{
-		routes: routes, health: newHealth(cfg.Failover, len(routes)), texts: texts, stopped: stopped, ids: ids, now: now, log: log,
+		routes: routes, health: newHealth(cfg.Failover, len(routes)), texts: texts, stopped: stopped, ids: ids, clock: c, log: log,
 		gate: dispatch.NewGate(cfg.InFlight), share: cfg.SharedIntent,
 	}
 }
 
 // Ready prepares a page.
 func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
-	set, err := s.texts.Set(p.Incident.PlanHash(), p.Incident.Draft.GetDeclaration())
+	set, base, err := s.texts.Of(p.Incident, p.Key.Wave)
 	if err != nil {
 		return nil, err
 	}
-	base := p.Incident.BaseOf(p.Key.Wave)
 	text, err := set.Text(base, channel, p.Roster.Language)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
 	}
 	hash := text.Hash()
 	return &round{
-		Sender: s, page: p, text: text.Dated(s.now().In(zone)), ways: ways, usable: usable,
+		Sender: s, page: p, text: text.Dated(s.clock.Now().In(zone)), ways: ways, usable: usable,
 		terms: dispatch.Terms{
 			TextHash: hash[:], StrideSlots: max(ways[usable[0]].batch, s.share), Quiet: wave.Channels.Email.Quiet(), Zone: zone, RetryBudget: wave.Channels.Email.RetryFor,
 			ResendUncertainAfter: wave.Channels.Email.Uncertain.ResendAfter,
@@ -169,12 +169,12 @@ func (r *round) Send(ctx context.Context, s dispatch.Stride) []dispatch.Outcome 
 		}
 		verdicts[i], reasons[i] = judge(outcomes)
 		if t.claim == 0 {
-			r.heard(t, verdicts[i], reasons[i], r.now())
+			r.heard(t, verdicts[i], reasons[i], r.clock.Machine())
 		}
 	})
 	if t.claim != 0 {
 		v, reason := trial(verdicts, reasons)
-		r.heard(t, v, reason, r.now())
+		r.heard(t, v, reason, r.clock.Machine())
 	}
 	return out
 }

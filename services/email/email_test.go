@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"candor/pkg/clock"
 	"candor/pkg/dispatch"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
@@ -91,9 +92,12 @@ func newRound(t testing.TB, c provider.EmailSender, stopped optOuts, batch int, 
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.InFlight = 4
-	s := New(cfg, []Route{{Name: SendGrid, Provider: c}}, notice.NewLibrary(), stopped, ids, func() time.Time { return now }, zerolog.Nop())
+	s := New(cfg, []Route{{Name: SendGrid, Provider: c}}, notice.NewLibrary(), stopped, ids, showing(func() time.Time { return now }), zerolog.Nop())
 	return ready(t, s, declaration(t, batch), customers...)
 }
+
+// showing is a clock that shows what now says.
+func showing(now func() time.Time) clock.Clock { return clock.Clock{}.On(now, nil) }
 
 var ids = noticeid.New([]byte("0123456789abcdef0123456789abcdef"))
 
@@ -247,7 +251,7 @@ func TestPaceCountsRecipients(t *testing.T) {
 // An addition has the texts and terms of the wave that it adds to.
 func TestAdditionUsesItsBase(t *testing.T) {
 	t.Parallel()
-	s := New(DefaultConfig(), []Route{{Name: SendGrid, Provider: &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, func() time.Time { return now }, zerolog.Nop())
+	s := New(DefaultConfig(), []Route{{Name: SendGrid, Provider: &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, showing(func() time.Time { return now }), zerolog.Nop())
 	d := declaration(t, 100)
 	p := dispatch.Page{
 		Key: journal.Key{Channel: channel, Incident: "acme-2026", Wave: "w0-r1"},

@@ -15,6 +15,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/dispatch"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
@@ -40,13 +41,35 @@ func next(t *testing.T, r *round, n int) dispatch.Pace {
 	return p
 }
 
+// Ten minutes for a relay to recover are the machine's, however fast the calendar goes.
+func TestInARehearsalARouteIsLeftAloneForAsLong(t *testing.T) {
+	t.Parallel()
+	main := &carrier{}
+	at := now
+	c := clock.Fast(now, now, 3600).On(func() time.Time { return at }, nil)
+	s := New(DefaultConfig(), []Route{{SendGrid, main}, {SMTP, &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, c, zerolog.Nop())
+	r := ready(t, s, declaration(t, 1), people(8)...)
+	main.say(refused)
+	next(t, r, 8)
+	for _, tt := range []struct {
+		passed time.Duration
+		want   string
+	}{{time.Minute, SMTP}, {10 * time.Minute, SendGrid}} {
+		at = now.Add(tt.passed)
+		r.chosen = false
+		if p := r.Pace(0, 0); p.Provider != tt.want {
+			t.Errorf("after %s the route is %s, want %s", tt.passed, p.Provider, tt.want)
+		}
+	}
+}
+
 func TestEmailsLeaveARouteThatFailsAndComeBack(t *testing.T) {
 	t.Parallel()
 	main, relay := &carrier{}, &carrier{}
 	at := now
 	var log bytes.Buffer
 	routes := []Route{{SendGrid, main}, {SMTP, relay}}
-	s := New(DefaultConfig(), routes, notice.NewLibrary(), optOuts{}, ids, func() time.Time { return at }, zerolog.New(&log))
+	s := New(DefaultConfig(), routes, notice.NewLibrary(), optOuts{}, ids, showing(func() time.Time { return at }), zerolog.New(&log))
 	d := declaration(t, 1)
 	a, b := ready(t, s, d, people(8)...), ready(t, s, d, people(8)...)
 
@@ -108,7 +131,7 @@ func TestTheRestOfAStrideLeavesTheRouteToo(t *testing.T) {
 	main.say(provider.Outcome{Reason: "http_503"})
 	cfg := DefaultConfig()
 	cfg.InFlight, cfg.Failover.After = 1, 3
-	s := New(cfg, []Route{{SendGrid, main}, {SMTP, relay}}, notice.NewLibrary(), optOuts{}, ids, func() time.Time { return now }, zerolog.Nop())
+	s := New(cfg, []Route{{SendGrid, main}, {SMTP, relay}}, notice.NewLibrary(), optOuts{}, ids, showing(func() time.Time { return now }), zerolog.Nop())
 	r := ready(t, s, declaration(t, 1), people(20)...)
 	p, st := r.Pace(0, 0), stride(20)
 	st.Provider, st.Sender = p.Provider, p.Sender
@@ -130,7 +153,7 @@ func TestBadAddressesAreNoReasonToLeave(t *testing.T) {
 	t.Parallel()
 	main := &carrier{}
 	main.say(provider.Outcome{Class: provider.BadAddress, Reason: "invalid_recipient"})
-	s := New(DefaultConfig(), []Route{{SendGrid, main}, {SMTP, &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, func() time.Time { return now }, zerolog.Nop())
+	s := New(DefaultConfig(), []Route{{SendGrid, main}, {SMTP, &carrier{}}}, notice.NewLibrary(), optOuts{}, ids, showing(func() time.Time { return now }), zerolog.Nop())
 	r := ready(t, s, declaration(t, 1), people(50)...)
 	next(t, r, 50)
 	if p := r.Pace(0, 0); p.Provider != SendGrid {
@@ -153,7 +176,7 @@ func TestRoutesWithoutASectionAreNotUsed(t *testing.T) {
 		{both[:1], playbook.Providers{SMTP: m}, nil},
 		{both, playbook.Providers{}, nil},
 	} {
-		s := New(DefaultConfig(), tt.routes, nil, nil, nil, nil, zerolog.Nop())
+		s := New(DefaultConfig(), tt.routes, nil, nil, nil, clock.Clock{}, zerolog.Nop())
 		if _, usable := s.approved(&tt.providers); !slices.Equal(usable, tt.want) {
 			t.Errorf("%d routes, %+v: %v, want %v", len(tt.routes), tt.providers, usable, tt.want)
 		}
@@ -230,10 +253,10 @@ func work(t *testing.T, s *Sender, d *candorv1.Declaration, page *roster.Page) (
 	cfg.SpillDir = t.TempDir()
 	cfg.RequestTimeout, cfg.VisibilityLag = 200*time.Millisecond, 0
 	cfg.RetryFirst, cfg.RetryMost, cfg.Hold = 10*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
-	reg, start := incident.NewRegistry(b), time.Now()
+	reg := incident.NewRegistry(b)
 	w, err := dispatch.New(cfg.Config, dispatch.Deps{
 		Bus: b, Journal: j, Incidents: reg, Pages: onePage{page}, Limiter: ratelimit.New(kv, time.Now, zerolog.Nop()), Courier: anytime{s},
-		BootID: 2, WorkerID: 1, Booted: start, Now: time.Now, Mono: func() time.Duration { return time.Since(start) }, Log: zerolog.Nop(),
+		BootID: 2, WorkerID: 1, Booted: time.Now(), Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +316,7 @@ func TestUncertainEmailsNeverTakeTheOtherRoute(t *testing.T) {
 	}
 	cfg := DefaultConfig()
 	cfg.Failover.After = 8 // as soon as everybody was tried
-	s := New(cfg, []Route{{SendGrid, main}, {SMTP, relay}}, notice.NewLibrary(), optOuts{}, ids, time.Now, zerolog.Nop())
+	s := New(cfg, []Route{{SendGrid, main}, {SMTP, relay}}, notice.NewLibrary(), optOuts{}, ids, clock.Clock{}, zerolog.Nop())
 	page := &roster.Page{TimeZone: "America/New_York", Language: "en", Customers: people(8)}
 	st, named := work(t, s, declaration(t, 1), page)
 

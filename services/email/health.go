@@ -44,7 +44,7 @@ const (
 	claimFor = 2 * time.Minute
 )
 
-// health knows which routes work. It looks at no clock of its own and sends nothing.
+// health knows which routes work. It goes by the machine's time, looks at no clock of its own and sends nothing.
 type health struct {
 	cfg Failover
 	// version rises with every change of what pick answers to those who hold no trial.

@@ -59,7 +59,7 @@ const trialPerSec = 5
 // way returns the route of the next stride. It is the same for all slots of a stride, and chosen anew after each.
 func (r *round) way() *way {
 	if v := r.health.version.Load(); !r.chosen || v != r.version {
-		r.ticket, r.version, r.chosen = r.health.pick(r.usable, r.now()), v, true
+		r.ticket, r.version, r.chosen = r.health.pick(r.usable, r.clock.Machine()), v, true
 	}
 	return &r.ways[r.ticket.route]
 }

@@ -196,7 +196,7 @@ func BenchmarkSendGrid(b *testing.B) {
 	b.Run("drop", func(b *testing.B) {
 		h := newHouse(b, inEarnest)
 		drop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, err := readBody(w, r, h.cfg.SendGrid.MaxBody, h.Now)
+			body, err := readBody(w, r, h.cfg.SendGrid.MaxBody, h.Clock.Machine)
 			if err != nil || !h.sendgrid.verify(body, r.Header.Get(sendGridSignature), r.Header.Get(sendGridTimestamp)) {
 				refuse(w, badSignature)
 				return

@@ -32,6 +32,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/noticeid"
 	"candor/pkg/playbook"
@@ -140,7 +141,7 @@ func newHouseOn(t testing.TB, b *bus.Bus, change ...func(*Config)) *house {
 	d := Deps{
 		Bus: b, Incidents: incident.NewRegistry(b), Suppressions: suppression.New(stops, h.door.SuppressionKey()),
 		IDs: noticeid.New(h.door.IDKey()), Door: h.door, Replies: replies, Metrics: h.reg,
-		Now: func() time.Time { return noon }, Log: log,
+		Clock: clock.Clock{}.On(func() time.Time { return noon }, nil), Log: log,
 	}
 	if h.Frontdoor, err = New(cfg, d); err != nil {
 		t.Fatal(err)

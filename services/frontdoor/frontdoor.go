@@ -17,12 +17,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/httpd"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
@@ -61,7 +61,7 @@ type Deps struct {
 	Door         *vault.Door
 	Replies      Replies
 	Metrics      *prometheus.Registry
-	Now          func() time.Time
+	Clock        clock.Clock
 	Log          zerolog.Logger
 }
 
@@ -93,9 +93,9 @@ func New(cfg Config, d Deps) (*Frontdoor, error) {
 		Deps: d, cfg: cfg, metrics: m, texts: notice.NewLibrary(),
 		committer: bus.NewCommitter(d.Bus, topology.StreamReceipts, bus.CommitterOptions{}),
 	}
-	f.receipts = newGatherer(f.committer, cfg.BatchWait, cfg.BatchMost, d.Now, m)
+	f.receipts = newGatherer(f.committer, cfg.BatchWait, cfg.BatchMost, d.Clock.Now, m)
 	if cfg.SendGrid.PublicKey != "" {
-		if f.sendgrid, err = newSendGridVerifier(cfg.SendGrid, d.Now); err != nil {
+		if f.sendgrid, err = newSendGridVerifier(cfg.SendGrid, d.Clock.Machine); err != nil {
 			return nil, fmt.Errorf("frontdoor: %w", err)
 		}
 	}

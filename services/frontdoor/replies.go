@@ -162,8 +162,9 @@ func (f *Frontdoor) stop(ctx context.Context, t text) error {
 // firstWave is the wave that every incident has.
 const firstWave = "w0"
 
-// call asks for a call, in the newest open incident that the customer is in. Where two customers share the number the first
-// one's place is taken: the agent asks for the name in any case.
+// call asks for a call, in the newest incident that goes on and that the customer is in: one that is closing calls nobody new,
+// and what cannot be kept must not be promised. Where two customers share the number the first one's place is taken: the
+// agent asks for the name in any case.
 func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 	places, err := f.find(ctx, t.from)
 	if err != nil {
@@ -173,7 +174,7 @@ func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 	var newest *incident.Incident
 	for _, p := range places {
 		inc := f.Incidents.Get(p.GetIncident())
-		if inc != nil && inc.Declared() && (newest == nil || inc.DeclaredAt.After(newest.DeclaredAt)) {
+		if inc != nil && inc.Running() && (newest == nil || inc.DeclaredAt.After(newest.DeclaredAt)) {
 			place, newest = p, inc
 		}
 	}
@@ -181,7 +182,7 @@ func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 		return false, nil
 	}
 	data, err := proto.Marshal(&candorv1.CallRequest{
-		Id: t.id, Customer: place, AskedAt: timestamppb.New(f.Now()), AskedBy: "sms", Language: t.language,
+		Id: t.id, Customer: place, AskedAt: timestamppb.New(f.Clock.Now()), AskedBy: "sms", Language: t.language,
 	})
 	if err != nil {
 		return false, fmt.Errorf("encode call request: %w", err)
@@ -234,7 +235,7 @@ func (f *Frontdoor) playbookFor(to, service string) *playbook.Playbook {
 	slices.SortStableFunc(declared, func(a, b *incident.Incident) int { return b.DeclaredAt.Compare(a.DeclaredAt) })
 	var newest *playbook.Playbook
 	for _, inc := range declared {
-		set, err := f.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+		set, err := f.texts.Plan(inc)
 		if err != nil {
 			continue // the api has refused such a playbook; another version's is not worth an answer lost
 		}

@@ -285,6 +285,22 @@ func TestCALLOfNobodyIsAnsweredWithHelp(t *testing.T) {
 	}
 }
 
+// The call queue takes nobody new when an incident is closing.
+func TestCALLAtTheEndIsAnsweredWithHelp(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.event(inc, noon, &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Closing{Closing: &candorv1.Closing{}}})
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
+	_, help := h.text(inboundForm("SM1", "HELP"))
+	if code, answer := h.text(inboundForm("SM2", "CALL")); code != http.StatusOK || answer != help || help == "" {
+		t.Errorf("%d %q, want %q", code, answer, help)
+	}
+	if requests, _ := h.calls(); len(requests) != 0 {
+		t.Errorf("asked for %v", requests)
+	}
+}
+
 func TestCALLWithoutTheAPIIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

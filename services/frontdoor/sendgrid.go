@@ -109,7 +109,7 @@ func (f *Frontdoor) events(w http.ResponseWriter, r *http.Request) verdict {
 	if signature == "" || timestamp == "" {
 		return badSignature // what is not even signed is not worth reading
 	}
-	body, err := readBody(w, r, f.cfg.SendGrid.MaxBody, f.Now)
+	body, err := readBody(w, r, f.cfg.SendGrid.MaxBody, f.Clock.Machine)
 	if err != nil {
 		return bodyVerdict(err)
 	}

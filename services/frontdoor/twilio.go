@@ -137,7 +137,7 @@ func (f *Frontdoor) signedForm(w http.ResponseWriter, r *http.Request) (form, ve
 	if signature == "" {
 		return nil, badSignature, false // what is not even signed is not worth reading
 	}
-	body, err := readBody(w, r, f.cfg.Twilio.MaxBody, f.Now)
+	body, err := readBody(w, r, f.cfg.Twilio.MaxBody, f.Clock.Machine)
 	if err != nil {
 		return nil, bodyVerdict(err), false
 	}

@@ -11,13 +11,6 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Headers by which a long answer is fetched in parts: the reply's Next is the following request's After; the last part
-// has none.
-const (
-	HeaderAfter = "after"
-	HeaderNext  = "next"
-)
-
 const (
 	partBytes   = 900_000 // of an answer; the broker carries a million
 	listDefault = 100
@@ -42,7 +35,7 @@ func serve[T any, Req interface {
 				return bus.Reply{}, bus.Errorf(bus.CodeUnavailable, "the ledger is still being read from the journals; ask again in a moment")
 			}
 		}
-		res, next, err := h(ctx, req, r.Header[HeaderAfter])
+		res, next, err := h(ctx, req, r.Header[topology.HeaderAfter])
 		if err != nil {
 			return bus.Reply{}, err
 		}
@@ -52,7 +45,7 @@ func serve[T any, Req interface {
 		}
 		reply := bus.Reply{Data: data}
 		if next != "" {
-			reply.Header = map[string]string{HeaderNext: next}
+			reply.Header = map[string]string{topology.HeaderNext: next}
 		}
 		return reply, nil
 	})
@@ -127,6 +120,24 @@ func (l *Ledger) answerCanary(ctx context.Context, r *candorv1.CanaryRequest, _ 
 		return nil, "", err
 	}
 	return l.books.canary(r), "", nil
+}
+
+func (l *Ledger) answerPeople(ctx context.Context, r *candorv1.PeopleRequest, after string) (proto.Message, string, error) {
+	from, err := decodeCursor(after)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := l.upTo(ctx, extentOf(r)); err != nil {
+		return nil, "", err
+	}
+	res, next, more := l.books.standing(r, from.GetPage())
+	if res == nil && l.incidents.Get(r.GetIncident()) == nil {
+		return nil, "", unknown(r.GetIncident())
+	}
+	if !more {
+		return res, "", nil
+	}
+	return res, encodeCursor(&candorv1.NoticeKey{Page: next}), nil
 }
 
 func (l *Ledger) answerSweep(ctx context.Context, r *candorv1.SweepRequest, _ string) (proto.Message, string, error) {

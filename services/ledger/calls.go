@@ -95,14 +95,22 @@ func over(s candorv1.CallState) bool {
 	return false
 }
 
-// calls says who asked to be called and waits for it. Without a queue for the incident only people can call, and nobody tells
-// the ledger.
+// calls says who asked to be called and waits for it.
 func (c *checker) calls(w *wishes) {
 	if w == nil {
 		return
 	}
 	c.st.CallRequests, c.st.CallRequestsOpen = uint64(len(w.ids)), uint64(len(w.open))
-	if n := len(w.open); n > 0 && !c.ended() && c.ladder.book != nil && c.ladder.book.Calls != nil {
-		c.say("%s to be called and was not yet", plural(uint64(n), "customer asked", "customers asked"))
+	if n := c.wait(w); n > 0 {
+		c.say("%s to be called and was not yet", plural(n, "customer asked", "customers asked"))
 	}
+}
+
+// wait counts who asked to be called and waits for it. Without a queue for the incident only people can call, and nobody tells
+// the ledger.
+func (c *checker) wait(w *wishes) uint64 {
+	if w == nil || c.ended() || c.ladder.book == nil || c.ladder.book.Calls == nil {
+		return 0
+	}
+	return uint64(len(w.open))
 }

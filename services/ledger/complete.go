@@ -7,17 +7,17 @@ import (
 	"time"
 
 	"candor/pkg/incident"
-	"candor/pkg/journal"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// checker says why an incident is not complete. Complete means that the approved waves were planned, that every page of
-// theirs was opened, that every notice is settled, that nobody still belongs on a step of the ladder and that nothing waits
-// for a person.
+// checker says why an incident is not complete. Complete means that the waves that were decided were planned, that every page
+// of theirs was opened, that every notice is settled, that nobody still belongs on a step of the ladder and that nothing
+// waits for a person.
 type checker struct {
 	st     *candorv1.Status
 	inc    *incident.Incident
 	plan   *candorv1.Plan // the approved one
+	begun  []string       // waves
 	ladder *ladder
 	now    time.Time
 }
@@ -30,19 +30,22 @@ type extent struct {
 	notices  uint64
 }
 
+// minute is how a moment is written in sentences.
+const minute = "2006-01-02 15:04 UTC"
+
 func (c *checker) say(format string, args ...any) {
 	c.st.Open = append(c.st.Open, fmt.Sprintf(format, args...))
 }
 
-// people are those of the roster; before the approval those of the draft.
+// people are those on file; before the approval those of the draft.
 func (c *checker) people() *candorv1.People {
 	if c.inc == nil {
 		return nil
 	}
-	return c.inc.Draft.GetPlan().GetPeople()
+	return c.inc.OnFile()
 }
 
-// ended says whether the incident was aborted: what was not sent by then is settled by the seals.
+// ended says whether the incident was aborted or closed: what was not sent by then is settled by the seals.
 func (c *checker) ended() bool { return c.inc != nil && c.inc.Ended() }
 
 func (c *checker) incident() {
@@ -58,20 +61,12 @@ func (c *checker) incident() {
 	}
 }
 
-// addition returns an addition that two people stand behind; nil for any other wave.
-func (c *checker) addition(wave string) *candorv1.Addition {
-	if c.inc == nil || !c.inc.Additions[wave].Approved() {
-		return nil
-	}
-	return c.inc.Additions[wave].GetAddition()
-}
-
 // wave holds a wave against the plan, and its journals against what the planner said of it.
 func (c *checker) wave(wave string, bk *book) {
-	if c.inc == nil || c.ended() {
+	if c.inc == nil || c.over(wave) || c.dropped(wave) {
 		return
 	}
-	if planned(c.plan, wave) == nil && c.addition(wave) == nil {
+	if !slices.Contains(c.begun, wave) {
 		c.say("wave %s is in no approved plan", wave)
 	}
 	// What steps of the ladder opened later is not in the planner's word.
@@ -123,7 +118,7 @@ func (c *checker) unplanned(wave string, notices uint64) {
 // step says who belongs on a channel that is a step of the ladder and is not there, and whether that is nobody.
 func (c *checker) step(bk *book, f *funnel) bool {
 	i := slices.IndexFunc(c.ladder.steps, func(s step) bool { return s.wave == f.wave && s.channel == f.channel })
-	if i < 0 || c.ended() {
+	if i < 0 || c.over(f.wave) {
 		return true
 	}
 	s := &c.ladder.steps[i]
@@ -150,7 +145,7 @@ func (c *checker) step(bk *book, f *funnel) bool {
 	}
 	if waiting > 0 {
 		c.say("%s: %s for this step, until %s if nothing reaches them before", name(f),
-			plural(waiting, "customer waits", "customers wait"), until.UTC().Format("2006-01-02 15:04 UTC"))
+			plural(waiting, "customer waits", "customers wait"), until.UTC().Format(minute))
 	}
 	if unbegun > 0 {
 		c.say("%s: %s for this step, and an earlier channel has not begun with them", name(f), plural(unbegun, "customer waits", "customers wait"))
@@ -165,7 +160,7 @@ func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uin
 	if x.dead > 0 {
 		c.say("%s: %s for a person; see candor deadletter list", name(f), plural(uint64(x.dead), "dead letter waits", "dead letters wait"))
 	}
-	if c.ended() && x.unsealed > 0 {
+	if c.over(f.wave) && x.unsealed > 0 {
 		c.say("%s: %s not sealed", name(f), plural(uint64(x.unsealed), "journal is", "journals are"))
 	}
 	var n uint64
@@ -185,16 +180,22 @@ func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uin
 	return expected && climbed && n == 0
 }
 
-// expected holds a channel against what was approved. Its journals hold every customer of the wave, also those who get
-// nothing here, to say why; those of a step hold no more than these.
+// expected holds a channel against what it should hold; the journals of a step hold no more than that.
 func (c *checker) expected(f *funnel, x extent) bool {
-	if c.ended() {
+	if c.over(f.wave) || c.dropped(f.wave) {
 		return true
 	}
-	pages, notices, ok := c.approved(f)
-	switch {
-	case !ok:
+	scope, known := c.scope(f.wave)
+	i := slices.IndexFunc(scope, func(p *candorv1.PlannedChannel) bool { return p.GetChannel() == f.channel })
+	if !known {
+		return false // the wave is not planned, which was said of it
+	}
+	if i < 0 {
 		c.say("%s is in no approved plan", name(f))
+		return false
+	}
+	pages, notices := int(scope[i].GetPages()), scope[i].GetNotices()
+	switch {
 	case c.ladder.step(f.wave, f.channel) != nil:
 		if x.opened <= pages && x.notices <= notices {
 			return true
@@ -210,27 +211,6 @@ func (c *checker) expected(f *funnel, x extent) bool {
 		return true
 	}
 	return false
-}
-
-// approved returns how many pages and notices of a channel two people stand behind.
-func (c *checker) approved(f *funnel) (pages int, notices uint64, ok bool) {
-	if a := c.addition(f.wave); slices.Contains(a.GetChannels(), f.channel) {
-		for _, p := range a.GetPeople() {
-			notices += uint64(len(journal.Slots(p.GetSlots())))
-		}
-		return len(a.GetPeople()), notices, true
-	}
-	for _, p := range planned(c.plan, f.wave).GetChannels() {
-		if p.GetChannel() != f.channel {
-			continue
-		}
-		notices = p.GetNotices()
-		for _, n := range p.GetSuppressed() {
-			notices += n
-		}
-		return int(p.GetPages()), notices, true
-	}
-	return 0, 0, false
 }
 
 func (c *checker) damaged(f *funnel, sh *sheet) {

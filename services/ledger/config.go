@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"candor/pkg/clock"
 )
 
 // Config says how the ledger answers.
@@ -12,12 +14,15 @@ type Config struct {
 	CatchUp time.Duration `yaml:"catch_up"`
 	// Answers is how many requests of a kind are answered at once.
 	Answers int `yaml:"answers"`
-	// StuckAfter is how long a page with open notices may rest without a reason before it is called stuck.
+	// StuckAfter is how long a page with open notices may rest without a reason before it is called stuck, by the machine's
+	// time.
 	StuckAfter time.Duration `yaml:"stuck_after"`
 	// ReceiptHorizon is how long after a message was accepted receipts may still come.
 	ReceiptHorizon time.Duration `yaml:"receipt_horizon"`
 	// Now is the clock by which rates are counted.
 	Now func() time.Time `yaml:"-"`
+	// Clock says what the machine's time is on the calendar.
+	Clock clock.Clock `yaml:"-"`
 }
 
 // DefaultConfig returns the settings that fit everybody.

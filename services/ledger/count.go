@@ -132,39 +132,13 @@ func mergeCustomers(customers, codes []journal.Code) []journal.Code {
 		}
 		if customers[n] != one || c != other {
 			one, other, heavier = customers[n], c, customers[n]
-			if weight(c) > weight(heavier) {
+			if journal.Weight(c.State()) > journal.Weight(heavier.State()) {
 				heavier = c
 			}
 		}
 		customers[n] = heavier
 	}
 	return customers
-}
-
-// weight orders the notices of one customer; the heaviest speaks for the customer. One that was sent beats all. Then comes
-// what may still be sent, what a person must look at first; then why nothing was.
-func weight(c journal.Code) int {
-	switch c.State() {
-	case candorv1.NoticeState_NOTICE_STATE_DELIVERED:
-		return 9
-	case candorv1.NoticeState_NOTICE_STATE_ACCEPTED:
-		return 8
-	case candorv1.NoticeState_NOTICE_STATE_UNCERTAIN:
-		return 7
-	case candorv1.NoticeState_NOTICE_STATE_INTENDED:
-		return 6
-	case candorv1.NoticeState_NOTICE_STATE_WAITING:
-		return 5
-	case candorv1.NoticeState_NOTICE_STATE_PLANNED:
-		return 4
-	case candorv1.NoticeState_NOTICE_STATE_FAILED:
-		return 3
-	case candorv1.NoticeState_NOTICE_STATE_EXPIRED:
-		return 2
-	case candorv1.NoticeState_NOTICE_STATE_SUPPRESSED:
-		return 1
-	}
-	return 0
 }
 
 // of returns how many notices are in a state.

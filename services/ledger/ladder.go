@@ -18,7 +18,8 @@ type ladder struct {
 	draft *candorv1.Drafted
 	book  *playbook.Playbook // nil before the approval, or if it cannot be read
 	err   error
-	steps []step // of the waves in the plan; an addition has none, its people get all its channels at once
+	steps []step // of the first notice and that of added rows; all others get all their channels at once
+	rows  int    // waves of added rows
 }
 
 // step is a channel that begins later than its wave.
@@ -39,15 +40,16 @@ type rung struct {
 
 var errNoPlaybook = errors.New("it is not there")
 
-// ladder returns that of an incident; it is read once for each draft. b.mu is held.
+// ladder returns that of an incident; it is read once for each draft, and again when rows were added. b.mu is held.
 func (b *books) ladder(inc *incident.Incident) *ladder {
 	if approved(inc) == nil {
 		return &ladder{}
 	}
-	if l := b.ladders[inc.ID]; l != nil && l.draft == inc.Draft {
+	rows := inc.Rows()
+	if l := b.ladders[inc.ID]; l != nil && l.draft == inc.Draft && l.rows == len(rows) { // of which none is ever taken back
 		return l
 	}
-	l := &ladder{draft: inc.Draft}
+	l := &ladder{draft: inc.Draft, rows: len(rows)}
 	b.ladders[inc.ID] = l
 	text := inc.Draft.GetDeclaration().GetPlaybook()
 	if text == "" {
@@ -57,8 +59,9 @@ func (b *books) ladder(inc *incident.Incident) *ladder {
 	if l.book, l.err = playbook.Parse("playbook", []byte(text)); l.err != nil {
 		return l
 	}
-	for _, w := range inc.Draft.GetPlan().GetWaves() {
-		l.climb(w.GetWave(), l.book.Waves[w.GetWave()])
+	l.climb(incident.FirstWave, l.wave(inc, incident.FirstWave))
+	for _, a := range rows {
+		l.climb(a.GetAddition().GetWave(), l.wave(inc, a.GetAddition().GetWave()))
 	}
 	return l
 }
@@ -92,10 +95,15 @@ func (l *ladder) step(wave string, ch candorv1.Channel) *step {
 	return nil
 }
 
-// wave returns the playbook's wave that a wave of the incident is based on; nil if it is not known.
+// wave returns the playbook's wave that a wave of the incident is based on; that of the first notice for an update, which
+// brings its own words and goes by these terms. It is nil if it is not known.
 func (l *ladder) wave(inc *incident.Incident, wave string) *playbook.Wave {
 	if l.book == nil {
 		return nil
+	}
+	switch inc.KindOf(wave) {
+	case incident.KindUpdate, incident.KindCorrection:
+		wave = incident.FirstWave
 	}
 	return l.book.Waves[inc.BaseOf(wave)]
 }

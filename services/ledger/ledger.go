@@ -1,7 +1,7 @@
 // Package ledger knows where every notice stands: the fold of all journals and receipts, in memory.
 //
 // In:  journal.>, receipt.>, call.request.*, the incidents, ask.ledger.>   Out: answers: status, list, export, dead,
-// unreached; and for the planner: move-on, canary, sweep
+// unreached; and for the planner: move-on, canary, people, sweep
 // Crash: holds nothing that is not in the streams; it is read again at the next start, and asks wait until then.
 package ledger
 
@@ -50,6 +50,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		func(ctx context.Context) error { return serve(ctx, l, "unreached", l.answerUnreached) },
 		func(ctx context.Context) error { return serve(ctx, l, "move-on", l.answerMoveOn) },
 		func(ctx context.Context) error { return serve(ctx, l, "canary", l.answerCanary) },
+		func(ctx context.Context) error { return serve(ctx, l, "people", l.answerPeople) },
 		func(ctx context.Context) error { return serve(ctx, l, "sweep", l.answerSweep) },
 	}
 	errs := make([]error, len(parts))
@@ -206,7 +207,7 @@ func (l *Ledger) await(ctx context.Context, e ends) error {
 
 // look is how the books are looked at now, when both streams are known to end no earlier than at e.
 func (l *Ledger) look(e ends) look {
-	at := look{now: l.cfg.Now(), stuckAfter: l.cfg.StuckAfter, horizon: l.cfg.ReceiptHorizon}
+	at := look{now: l.cfg.Now(), stuckAfter: l.cfg.Clock.Work(l.cfg.StuckAfter), horizon: l.cfg.ReceiptHorizon}
 	if l.books.journals.reached(e.journals) {
 		at.receipts = e.receipts
 	}

@@ -105,7 +105,7 @@ func (d *desk) ask(method string, req, res proto.Message, after string) (next st
 	}
 	var header map[string]string
 	if after != "" {
-		header = map[string]string{HeaderAfter: after}
+		header = map[string]string{topology.HeaderAfter: after}
 	}
 	// The ledger may not listen yet.
 	for {
@@ -119,7 +119,7 @@ func (d *desk) ask(method string, req, res proto.Message, after string) (next st
 		if err := proto.Unmarshal(reply.Data, res); err != nil {
 			d.t.Fatal(err)
 		}
-		return reply.Header[HeaderNext], nil
+		return reply.Header[topology.HeaderNext], nil
 	}
 }
 

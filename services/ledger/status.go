@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,10 +32,12 @@ func (b *books) status(id string, inc *incident.Incident, at look) *candorv1.Sta
 		Incident: id, FoldedTo: b.journals.foldedTo, ReceiptsFoldedTo: b.receipts.foldedTo, AsOf: timestamppb.New(at.now),
 		Stuck: b.stuck(bk, inc, at), Damage: b.damage(bk, at),
 	}
-	c := checker{st: st, inc: inc, plan: approved(inc), ladder: b.ladder(inc), now: at.now}
+	c := checker{st: st, inc: inc, plan: approved(inc), begun: begun(inc), ladder: b.ladder(inc), now: at.now}
 	b.climbAll(bk, c.ladder)
 	c.incident()
-	for _, wave := range wavesOf(bk, inc) {
+	c.closing(bk, b.asked[id])
+	c.due()
+	for _, wave := range c.waves(bk) {
 		ws := &candorv1.WaveStatus{Wave: wave}
 		st.Waves = append(st.Waves, ws)
 		c.wave(wave, bk)
@@ -61,65 +62,6 @@ func (bk *book) find(wave string, ch candorv1.Channel) *funnel {
 	for _, f := range bk.funnels {
 		if f.wave == wave && f.channel == ch {
 			return f
-		}
-	}
-	return nil
-}
-
-// approved is the plan that two people stand behind, nil if there is none.
-func approved(inc *incident.Incident) *candorv1.Plan {
-	if inc == nil || inc.DeclaredAt.IsZero() {
-		return nil
-	}
-	return inc.Draft.GetPlan()
-}
-
-// wavesOf lists the waves of the plan in its order, and after them every other that was approved, planned or opened.
-func wavesOf(bk *book, inc *incident.Incident) []string {
-	var waves, others []string
-	for _, w := range approved(inc).GetWaves() {
-		waves = append(waves, w.GetWave())
-	}
-	if inc != nil {
-		others = slices.Collect(maps.Keys(inc.Waves))
-		for wave, a := range inc.Additions {
-			if a.Approved() {
-				others = append(others, wave)
-			}
-		}
-	}
-	for _, f := range bk.funnels {
-		others = append(others, f.wave)
-	}
-	slices.Sort(others)
-	for _, w := range others {
-		if !slices.Contains(waves, w) {
-			waves = append(waves, w)
-		}
-	}
-	return waves
-}
-
-// channels lists the channels of a wave that were approved or opened.
-func (c *checker) channels(bk *book, wave string) []candorv1.Channel {
-	var chs []candorv1.Channel
-	for _, p := range planned(c.plan, wave).GetChannels() {
-		chs = append(chs, p.GetChannel())
-	}
-	chs = append(chs, c.addition(wave).GetChannels()...)
-	for _, f := range bk.funnels {
-		if f.wave == wave {
-			chs = append(chs, f.channel)
-		}
-	}
-	slices.Sort(chs)
-	return slices.Compact(chs)
-}
-
-func planned(plan *candorv1.Plan, wave string) *candorv1.WavePlan {
-	for _, w := range plan.GetWaves() {
-		if w.GetWave() == wave {
-			return w
 		}
 	}
 	return nil

@@ -183,6 +183,14 @@ func TestPlannersQuestions(t *testing.T) {
 			Channel: sms, Notices: 5, Waiting: 3, Bounced: 2, LastAcceptedAt: timestamppb.New(d.now),
 			Reasons: []*candorv1.ReasonCount{{State: candorv1.NoticeState_NOTICE_STATE_FAILED, Reason: "twilio_30003", Count: 2}},
 		}}}},
+		{"people", "people", func(j, r uint64) proto.Message {
+			return &candorv1.PeopleRequest{Incident: "i1", JournalSeq: j, ReceiptsSeq: r}
+		}, &candorv1.PeopleResponse{}, &candorv1.PeopleResponse{Pages: []*candorv1.PagePeople{{Page: 0, Channels: []*candorv1.ChannelStates{{
+			Channel: sms, States: []byte{
+				byte(candorv1.NoticeState_NOTICE_STATE_FAILED), byte(candorv1.NoticeState_NOTICE_STATE_FAILED),
+				byte(candorv1.NoticeState_NOTICE_STATE_ACCEPTED), byte(candorv1.NoticeState_NOTICE_STATE_ACCEPTED), byte(candorv1.NoticeState_NOTICE_STATE_ACCEPTED),
+			},
+		}}}}}},
 		{"sweep", "sweep", func(j, r uint64) proto.Message {
 			return &candorv1.SweepRequest{Incident: "i1", JournalSeq: j, ReceiptsSeq: r}
 		}, &candorv1.SweepResponse{}, &candorv1.SweepResponse{}},
@@ -203,9 +211,13 @@ func TestPlannersQuestions(t *testing.T) {
 			}
 		})
 	}
-	_, err := d.ask("unreached", &candorv1.UnreachedRequest{Incident: "i2"}, &candorv1.UnreachedResponse{}, "")
-	var remote *bus.RemoteError
-	if !errors.As(err, &remote) || remote.Code != bus.CodeNotFound {
-		t.Errorf("unreached of nothing: %v", err)
+	for method, req := range map[string]proto.Message{
+		"unreached": &candorv1.UnreachedRequest{Incident: "i2"}, "people": &candorv1.PeopleRequest{Incident: "i2"},
+	} {
+		_, err := d.ask(method, req, &candorv1.UnreachedResponse{}, "")
+		var remote *bus.RemoteError
+		if !errors.As(err, &remote) || remote.Code != bus.CodeNotFound {
+			t.Errorf("%s of nothing: %v", method, err)
+		}
 	}
 }

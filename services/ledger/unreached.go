@@ -94,7 +94,7 @@ func (b *books) tell(bk *book, story string) (reason string, notices []*candorv1
 	var heaviest journal.Code
 	for s := []byte(story); len(s) > 0; s = s[bytesPerWord:] {
 		f, code := bk.funnels[binary.BigEndian.Uint16(s)], journal.Code(binary.BigEndian.Uint32(s[2:]))
-		if weight(code) > weight(heaviest) {
+		if journal.Weight(code.State()) > journal.Weight(heaviest.State()) {
 			heaviest = code
 		}
 		notices = append(notices, &candorv1.ChannelWord{Wave: f.wave, Channel: f.channel, State: code.State(), Reason: b.words.Reason(code)})

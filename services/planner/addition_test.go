@@ -8,6 +8,7 @@ import (
 
 	"candor/pkg/incident"
 	"candor/pkg/journal"
+	"candor/pkg/notice"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -98,6 +99,39 @@ func TestAnAdditionIsPlannedOnceAndSealedWithTheRest(t *testing.T) {
 		if st.SealedFor == "" {
 			t.Errorf("journal %s is not sealed", k)
 		}
+	}
+}
+
+func TestAnUpdateBringsItsOwnWords(t *testing.T) {
+	t.Parallel()
+	w := newTold(t, 1)
+	wave := w.reload().NextWave()
+	w.approved(&candorv1.Addition{Wave: wave, Kind: incident.KindUpdate, Audience: "told", Text: `---
+title: The thief was found
+sms:
+  en: "{{organisation.short_name}}: We are sorry. The thief was found. Call {{organisation.phone}}, code {{code}}."
+  es: "{{organisation.short_name}}: Lo sentimos. Llame al {{organisation.phone}}, {{code}}."
+---
+`})
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_FollowUpDecided{FollowUpDecided: &candorv1.FollowUpDecided{
+		Name: wave, Decision: candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SEND, Wave: wave,
+	}}})
+	w.says(map[uint32]map[candorv1.Channel][]byte{0: {email: {accepted}}})
+	w.updated()
+	w.has(wave, map[uint32][]uint32{0: {0}}, sms)
+	states := w.states()
+	if st := states[of(sms, wave, 0)]; bytes.Equal(st.Opened.GetTextHash(), states[key(sms, 0)].Opened.GetTextHash()) {
+		t.Error("opened with the words of the first notice")
+	}
+	keys, err := w.planner.journals(t.Context(), w.inc, wave)
+	if err != nil || len(keys) != 1 {
+		t.Errorf("its journals are %v: %v", keys, err)
+	}
+	// Words that cannot be read keep no incident from its end.
+	w.inc.Additions[wave].GetAddition().Text = "---"
+	w.planner.texts = notice.NewLibrary()
+	if keys, err = w.planner.journals(t.Context(), w.inc, wave); err != nil || len(keys) != 3 {
+		t.Errorf("journals of a wave whose words cannot be read: %v: %v", keys, err)
 	}
 }
 

@@ -21,7 +21,7 @@ const everyChannel = candorv1.Channel_CHANNEL_UNSPECIFIED
 // number of notices that the playbook asks for. Customers whom the channel cannot reach do not count. It opens no more pages
 // than it needs, and chooses the same people whenever it is asked. None if the wave has no canary, or is no larger than it.
 func (p *Planner) canary(ctx context.Context, inc *incident.Incident, wave string, jobs []job) ([]job, error) {
-	set, err := p.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := p.texts.Plan(inc)
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +107,12 @@ func split(jobs, first []job) (begun, rest []job) {
 // A crash before CanaryPassed or Paused: it is judged again. A crash after CanaryPassed: the next look, or the next planner to
 // start, plans the rest. A crash after Paused: the api tells everybody else at its next start.
 func (t *tender) judge(ctx context.Context, c *charge) error {
-	const wave = firstWave
+	const wave = incident.FirstWave
 	inc := c.inc
-	if inc.Waves[wave] != nil || c.without {
+	if inc.Waves[wave] != nil || c.without || !mayBegin(inc, wave) {
 		return nil
 	}
-	set, err := t.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := t.texts.Plan(inc)
 	if err != nil {
 		return err
 	}

@@ -35,13 +35,13 @@ func (t *tender) guard(ctx context.Context, c *charge) error {
 	if inc.Paused[everyChannel] || len(inc.Waves) == 0 {
 		return nil
 	}
-	set, err := t.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
-	if err != nil {
-		return err
-	}
 	guards := map[string]playbook.Guard{}
 	for wave := range inc.Waves {
-		if w := set.Playbook.Waves[inc.BaseOf(wave)]; w != nil && (w.Guard.Rejected > 0 || w.Guard.Bounced > 0) {
+		set, base, err := t.texts.Of(inc, wave) // an update brings its own
+		if err != nil {
+			return err
+		}
+		if w := set.Playbook.Waves[base]; w != nil && (w.Guard.Rejected > 0 || w.Guard.Bounced > 0) {
 			guards[wave] = w.Guard
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"candor/pkg/incident"
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -65,6 +66,32 @@ func TestGuardPausesTheChannelOnWhichTooManyFail(t *testing.T) {
 	w.look()
 	if n := l.count("status"); n != before {
 		t.Errorf("asked %d times although no sequence moved", n-before)
+	}
+}
+
+// An update goes by the guard of the first notice, which it brings itself.
+func TestGuardLooksAfterAnUpdate(t *testing.T) {
+	t.Parallel()
+	w := newTold(t, 1)
+	wave := w.reload().NextWave()
+	w.approved(&candorv1.Addition{Wave: wave, Kind: incident.KindUpdate, Audience: "told", Text: `---
+title: The thief was found
+sms:
+  en: "{{organisation.short_name}}: We are sorry. The thief was found. Call {{organisation.phone}}, code {{code}}."
+  es: "{{organisation.short_name}}: Lo sentimos. Llame al {{organisation.phone}}, {{code}}."
+---
+`})
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_FollowUpDecided{FollowUpDecided: &candorv1.FollowUpDecided{
+		Name: wave, Decision: candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SEND, Wave: wave,
+	}}})
+	w.says(map[uint32]map[candorv1.Channel][]byte{0: {email: {accepted}}})
+	w.updated()
+	w.ledger.say(func(l *ledgerDouble) {
+		l.status = &candorv1.Status{FoldedTo: 1, Waves: []*candorv1.WaveStatus{{Wave: wave, Channels: []*candorv1.ChannelStatus{{Channel: sms, Tried: 1000, Rejected: 900}}}}}
+	})
+	w.look()
+	if !w.reload().PausedFor(sms) || !strings.Contains(w.inc.Reason, "too many notices of wave "+wave) {
+		t.Errorf("paused %v for %q", w.inc.Paused, w.inc.Reason)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"candor/pkg/audience"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/notice"
@@ -17,9 +16,6 @@ import (
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
-
-// firstWave is the one that follows an approval at once.
-const firstWave = "w0"
 
 // job is one page on one channel, for some of the page's customers or all.
 type job struct {
@@ -32,6 +28,8 @@ type job struct {
 	admits string
 	// whole says that nobody else belongs to the journal.
 	whole bool
+	// named says that the ledger named the customers, as they stood at that moment.
+	named bool
 }
 
 // notices counts the customers of the job.
@@ -46,19 +44,19 @@ func slotsOf(o *candorv1.Opened) []uint32 {
 	return journal.Slots(runs)
 }
 
-// jobs makes the orders with which a wave begins, those hit hardest first: every page of the roster on every channel that
-// is no later step of the ladder or, for an addition, the pages and channels that it names.
+// jobs makes the orders with which a wave begins, those hit hardest first: each of its pages with somebody who belongs to it,
+// on every channel that is no later step of the ladder.
 func (p *Planner) jobs(ctx context.Context, inc *incident.Incident, wave string) ([]job, error) {
 	b, err := p.blueprint(ctx, inc, wave)
 	if err != nil {
 		return nil, err
 	}
-	who := b.chosen
-	if a := inc.Additions[wave]; a != nil {
-		who = named(a.GetAddition().GetPeople())
+	who, asked, err := b.who(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var jobs []job
-	for _, page := range byUrgency(b.manifest.GetPages()) {
+	for _, page := range byUrgency(b.pages) {
 		members, err := who(ctx, page)
 		if err != nil {
 			return nil, err
@@ -71,7 +69,7 @@ func (p *Planner) jobs(ctx context.Context, inc *incident.Incident, wave string)
 			if err != nil {
 				return nil, err
 			}
-			j.whole = true
+			j.whole, j.named = true, asked
 			jobs = append(jobs, j)
 		}
 	}
@@ -81,29 +79,30 @@ func (p *Planner) jobs(ctx context.Context, inc *incident.Incident, wave string)
 // blueprint is what the jobs of a wave are made from.
 type blueprint struct {
 	*Planner
-	inc      *incident.Incident
-	wave     string
-	base     *playbook.Wave
-	manifest *candorv1.RosterManifest
-	set      *notice.Set
-	// begins are the channels with which the wave begins; steps of the ladder come later.
+	inc  *incident.Incident
+	wave string
+	base *playbook.Wave
+	name string // of base in set
+	// pages are those on which the wave's people may be.
+	pages []*candorv1.RosterPageInfo
+	set   *notice.Set
+	// begins are the channels with which the wave begins, always in the same order; steps of the ladder come later.
 	begins []candorv1.Channel
 }
 
 func (p *Planner) blueprint(ctx context.Context, inc *incident.Incident, wave string) (*blueprint, error) {
-	manifest, err := p.pages.Manifest(ctx, inc.Draft.GetManifest())
+	pages, err := p.pagesOf(ctx, inc, wave)
 	if err != nil {
 		return nil, err
 	}
-	b := &blueprint{Planner: p, inc: inc, wave: wave, manifest: manifest}
-	if b.set, err = p.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration()); err != nil {
+	b := &blueprint{Planner: p, inc: inc, wave: wave, pages: pages}
+	if b.set, b.name, err = p.texts.Of(inc, wave); err != nil {
 		return nil, err
 	}
-	if b.base = b.set.Playbook.Waves[inc.BaseOf(wave)]; b.base == nil {
-		return nil, fmt.Errorf("the playbook has no wave %s", inc.BaseOf(wave))
+	if b.base = b.set.Playbook.Waves[b.name]; b.base == nil {
+		return nil, fmt.Errorf("the playbook has no wave %s", b.name)
 	}
-	a := inc.Additions[wave]
-	if a == nil {
+	if inc.KindOf(wave) != incident.KindResend {
 		for ch, terms := range b.base.Each {
 			if !terms.Step() {
 				b.begins = append(b.begins, ch)
@@ -111,13 +110,33 @@ func (p *Planner) blueprint(ctx context.Context, inc *incident.Incident, wave st
 		}
 		return b, nil
 	}
-	b.begins = a.GetAddition().GetChannels()
+	b.begins = inc.Additions[wave].GetAddition().GetChannels()
 	for _, ch := range b.begins {
 		if b.base.Terms(ch) == nil {
-			return nil, fmt.Errorf("addition %s asks for %s, which its wave %s does not have", wave, topology.ChannelToken(ch), inc.BaseOf(wave))
+			return nil, fmt.Errorf("addition %s asks for %s, which its wave %s does not have", wave, topology.ChannelToken(ch), b.name)
 		}
 	}
 	return b, nil
+}
+
+// pagesOf lists the pages on which a wave's people may be: the first notice has those of the roster, added rows have their
+// own, and everything later has all that are on file.
+func (p *Planner) pagesOf(ctx context.Context, inc *incident.Incident, wave string) (pages []*candorv1.RosterPageInfo, err error) {
+	manifests := inc.Manifests()
+	switch inc.KindOf(wave) {
+	case incident.KindFirstNotice:
+		manifests = []string{inc.Draft.GetManifest()}
+	case incident.KindRoster:
+		manifests = []string{inc.Additions[wave].GetAddition().GetManifest()}
+	}
+	for _, subject := range manifests {
+		m, err := p.pages.Manifest(ctx, subject)
+		if err != nil {
+			return nil, err
+		}
+		pages = append(pages, m.GetPages()...)
+	}
+	return pages, nil
 }
 
 // byUrgency orders pages by tier, and keeps those that share zone and language together.
@@ -162,67 +181,19 @@ func (b *blueprint) job(ch candorv1.Channel, page *candorv1.RosterPageInfo, memb
 // words returns the hash of what a page's customers read, or hear from an agent.
 func (b *blueprint) words(ch candorv1.Channel, language string) (hash [sha256.Size]byte, err error) {
 	if ch == candorv1.Channel_CHANNEL_CALL {
-		set, err := b.scripts.Set(b.inc.PlanHash(), b.set.Playbook, b.set.Facts)
+		plan, err := b.texts.Plan(b.inc) // agents have one script, whatever the wave
+		if err != nil {
+			return hash, err
+		}
+		set, err := b.scripts.Set(b.inc.PlanHash(), plan.Playbook, plan.Facts)
 		if err != nil {
 			return hash, err
 		}
 		return set.Hash(language), nil
 	}
-	text, err := b.set.Text(b.inc.BaseOf(b.wave), ch, language)
+	text, err := b.set.Text(b.name, ch, language)
 	if err != nil {
 		return hash, err
 	}
 	return text.Hash(), nil
-}
-
-// chosen are the slots of a page that belong to the wave's audience: nil for nobody, and empty for everyone, for whom no
-// page is opened.
-func (b *blueprint) chosen(ctx context.Context, page *candorv1.RosterPageInfo) ([]uint32, error) {
-	who := b.base.Audience
-	if who.Everyone() {
-		return []uint32{}, nil
-	}
-	if asks := who.Channels(); len(asks) > 0 {
-		return nil, fmt.Errorf("the wave's audience asks for the state of notices, of which there are none yet: %s", who)
-	}
-	return b.match(ctx, who, page)
-}
-
-func (b *blueprint) match(ctx context.Context, who audience.Audience, page *candorv1.RosterPageInfo) (slots []uint32, err error) {
-	opened, err := b.pages.OpenPage(ctx, b.inc.ID, page.GetNumber(), page.GetSealedSha256())
-	if err != nil {
-		return nil, err
-	}
-	for n := range opened.Customers {
-		if who.Match(&opened.Customers[n], nil) {
-			slots = append(slots, uint32(n))
-		}
-	}
-	return slots, nil
-}
-
-// named are the slots of a page that are listed one by one.
-func named(people []*candorv1.PageSlots) func(context.Context, *candorv1.RosterPageInfo) ([]uint32, error) {
-	byPage := map[uint32][]uint32{}
-	for _, on := range people {
-		byPage[on.GetPage()] = append(byPage[on.GetPage()], on.GetSlots()...)
-	}
-	return func(_ context.Context, page *candorv1.RosterPageInfo) ([]uint32, error) {
-		return unpack(byPage[page.GetNumber()], page)
-	}
-}
-
-// unpack lists slots in order, each once, and refuses those that the page does not have; nil for none.
-func unpack(runs []uint32, page *candorv1.RosterPageInfo) ([]uint32, error) {
-	for i := 0; i < len(runs); i += 2 {
-		if i+1 == len(runs) || uint64(runs[i])+uint64(runs[i+1]) > uint64(page.GetCustomers()) {
-			return nil, fmt.Errorf("slots %v lie outside page %d of %d customers", runs, page.GetNumber(), page.GetCustomers())
-		}
-	}
-	slots := journal.Slots(runs)
-	slices.Sort(slots)
-	if slots = slices.Compact(slots); len(slots) == 0 {
-		return nil, nil
-	}
-	return slots, nil
 }

@@ -17,21 +17,27 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// climb moves customers on to the next step of each wave's ladder, unless somebody paused anything.
+// climb moves customers on to the next step of the first notice's ladder, and of that of rows that were added, unless somebody
+// paused anything or the incident is closing.
 func (t *tender) climb(ctx context.Context, c *charge) error {
 	inc := c.inc
 	if inc.State != candorv1.IncidentState_INCIDENT_STATE_DECLARED {
 		return nil
 	}
-	set, err := t.texts.Set(inc.PlanHash(), inc.Draft.GetDeclaration())
+	set, err := t.texts.Plan(inc)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, wave := range slices.Sorted(maps.Keys(inc.Waves)) {
-		w := set.Playbook.Waves[wave]
+		switch inc.KindOf(wave) {
+		case incident.KindFirstNotice, incident.KindRoster:
+		default:
+			continue // all their channels begin at once
+		}
+		w := set.Playbook.Waves[inc.BaseOf(wave)]
 		if w == nil {
-			continue // an addition names its channels
+			return fmt.Errorf("wave %s: the playbook has no wave %s", wave, inc.BaseOf(wave))
 		}
 		for ch, terms := range w.Each {
 			if !terms.Step() {
@@ -94,7 +100,7 @@ func (t *tender) moveOn(ctx context.Context, inc *incident.Incident, wave string
 	who := named(people)
 	var jobs, fresh, known []job
 	customers := 0
-	for _, page := range byUrgency(b.manifest.GetPages()) {
+	for _, page := range byUrgency(b.pages) {
 		slots, err := who(ctx, page)
 		if err != nil {
 			return err

@@ -73,6 +73,8 @@ func (p *Planner) open(ctx context.Context, j job) error {
 			return errEnded
 		case st.Opened == nil:
 			e.Event = &candorv1.JournalEntry_Opened{Opened: j.opened}
+		case !fits && j.named && j.same(st.Opened):
+			return errElsewhere
 		case !fits:
 			return fmt.Errorf("journal %s was opened for another plan: nothing is sent; look at candor incidents", j.key)
 		case len(missing) == 0:
@@ -88,9 +90,7 @@ func (p *Planner) open(ctx context.Context, j job) error {
 
 // compare says who of the job is not in the journal, and whether the journal is the job's at all.
 func (j *job) compare(st *journal.State) (missing []uint32, fits bool) {
-	o := st.Opened
-	if o == nil || !bytes.Equal(o.GetPlanHash(), j.opened.GetPlanHash()) || !bytes.Equal(o.GetPageSha256(), j.opened.GetPageSha256()) ||
-		!bytes.Equal(o.GetTextHash(), j.opened.GetTextHash()) || o.GetSlots() != j.opened.GetSlots() {
+	if !j.same(st.Opened) {
 		return nil, false
 	}
 	wanted := slotsOf(j.opened)
@@ -106,6 +106,12 @@ func (j *job) compare(st *journal.State) (missing []uint32, fits bool) {
 		}
 	}
 	return missing, (len(missing) == 0 || j.admits != "") && (others == 0 || !j.whole)
+}
+
+// same says whether a journal was opened for the job's page, texts and approval, whoever is in it.
+func (j *job) same(o *candorv1.Opened) bool {
+	return o != nil && bytes.Equal(o.GetPlanHash(), j.opened.GetPlanHash()) && bytes.Equal(o.GetPageSha256(), j.opened.GetPageSha256()) &&
+		bytes.Equal(o.GetTextHash(), j.opened.GetTextHash()) && o.GetSlots() == j.opened.GetSlots()
 }
 
 // entry makes the message of a journal entry that expects the given last sequence.

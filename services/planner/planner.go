@@ -1,9 +1,11 @@
 // Package planner turns a wave into orders, one per page and channel, and owns what happens to orders as a whole: putting
-// back what is missing, moving customers on to their next channel, sealing journals when an incident is aborted, and
-// settling by hand. It holds a wave back until its canary did well, and pauses a channel on which too many notices fail.
+// back what is missing, moving customers on to their next channel, sealing journals when an incident is aborted or closed, and
+// settling by hand. It holds a wave back until its canary did well, pauses a channel on which too many notices fail, and has
+// the last word said when an incident is closed.
 //
-// In:  breach.declared.*, breach.updated.*, breach.resumed.*, breach.aborted.*, ask.planner.>, answers of ask.ledger.>
-// Out: JOURNAL (opened, admitted, sealed), BREACH (wave planned, canary passed, paused), order.>, later.>
+// In:  breach.declared.*, breach.updated.*, breach.resumed.*, breach.aborted.*, BREACH (what was decided since), ask.planner.>,
+// answers of ask.ledger.>
+// Out: JOURNAL (opened, admitted, sealed), BREACH (wave planned, canary passed, paused, closed), breach.closed.*, order.>, later.>
 // Crash: plans and looks again from the start; a slot is admitted to a journal once, and a second order finds it settled.
 package planner
 
@@ -68,7 +70,7 @@ func (p *Planner) Run(ctx context.Context) error {
 	on(topology.ConsumerUpdated, p.updated)
 	on(topology.ConsumerResumed, p.resumed)
 	on(topology.ConsumerAborted, func(ctx context.Context, inc *incident.Incident) error {
-		_, err := p.seal(ctx, inc)
+		_, _, err := p.seal(ctx, inc, sealAborted, "")
 		return err
 	})
 	serve(ctx, g, p, "seal", p.askSeal)
@@ -95,9 +97,9 @@ func (p *Planner) resume(ctx context.Context) error {
 		}
 		switch {
 		case inc.Declared():
-			err = errors.Join(p.declared(ctx, inc), p.updated(ctx, inc))
+			err = p.declared(ctx, inc)
 		case inc.State == candorv1.IncidentState_INCIDENT_STATE_ABORTING && !inc.DeclaredAt.IsZero():
-			_, err = p.seal(ctx, inc)
+			_, _, err = p.seal(ctx, inc, sealAborted, "")
 		}
 		if err != nil {
 			// One incident that cannot be planned must not keep the others from it; its fact is delivered again.
@@ -146,11 +148,11 @@ func serve[Req, Res proto.Message](ctx context.Context, g *errgroup.Group, p *Pl
 	})
 }
 
-// fold reads every journal of the incident as it is now.
-func (p *Planner) fold(ctx context.Context, id string) (map[journal.Key]*journal.State, error) {
+// fold reads every journal on a filter as it is now.
+func (p *Planner) fold(ctx context.Context, filter string) (map[journal.Key]*journal.State, error) {
 	states := map[journal.Key]*journal.State{}
 	words := journal.NewWords()
-	_, err := p.bus.Read(ctx, topology.StreamJournal, topology.JournalsOf(id), 1, func(m bus.Stored) error {
+	_, err := p.bus.Read(ctx, topology.StreamJournal, filter, 1, func(m bus.Stored) error {
 		k, ok := topology.ParseJournal(m.Subject)
 		if !ok {
 			return fmt.Errorf("unexpected subject %s", m.Subject)
@@ -171,7 +173,10 @@ func (p *Planner) fold(ctx context.Context, id string) (map[journal.Key]*journal
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the journals of incident %s: %w", id, err)
+		return nil, fmt.Errorf("read %s: %w", filter, err)
 	}
 	return states, nil
 }
+
+// journalsOf is every journal of one wave.
+func journalsOf(id, wave string) string { return "journal.*." + id + "." + wave + ".*" }

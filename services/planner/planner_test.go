@@ -204,7 +204,7 @@ func TestSealWinsAgainstABusyWorker(t *testing.T) {
 			}
 		}
 	})
-	if err := w.planner.sealAll(t.Context(), keys, stale); err != nil {
+	if err := w.planner.sealAll(t.Context(), keys, stale, sealAborted); err != nil {
 		t.Fatal(err)
 	}
 	for k, st := range w.states() {

@@ -20,7 +20,7 @@ func (p *Planner) resumed(ctx context.Context, inc *incident.Incident) error {
 	if !inc.Declared() {
 		return nil
 	}
-	states, err := p.fold(ctx, inc.ID)
+	states, err := p.fold(ctx, topology.JournalsOf(inc.ID))
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (p *Planner) askReplay(ctx context.Context, r *candorv1.ReplayRequest) (*ca
 	if err != nil {
 		return nil, err
 	}
-	states, err := p.fold(ctx, inc.ID)
+	states, err := p.fold(ctx, topology.JournalsOf(inc.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -163,16 +163,8 @@ func (p *Planner) askReplay(ctx context.Context, r *candorv1.ReplayRequest) (*ca
 // orderOf makes the order of a journal, the same one however often.
 func orderOf(inc *incident.Incident, k journal.Key) *candorv1.Order {
 	return &candorv1.Order{
-		Incident: k.Incident, Wave: k.Wave, Channel: k.Channel, Page: k.Page, Lane: laneOf(k.Wave), PlanHash: inc.HashOf(k.Wave),
+		Incident: k.Incident, Wave: k.Wave, Channel: k.Channel, Page: k.Page, Lane: inc.LaneOf(k.Wave), PlanHash: inc.HashOf(k.Wave),
 	}
-}
-
-// laneOf returns the lane of a wave's orders: only the first notices, on whatever channel, go before all others.
-func laneOf(wave string) string {
-	if wave == firstWave {
-		return topology.LaneFirst
-	}
-	return topology.LaneNext
 }
 
 func (p *Planner) publishOrders(ctx context.Context, orders []*candorv1.Order) error {

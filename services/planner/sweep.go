@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
@@ -34,6 +35,8 @@ type sweeps struct {
 	stuck  map[journal.Key]bool
 	// plan are the journals that each planned wave began with.
 	plan map[string][]journal.Key
+	// corrected is the number of journals of a wave when its count was last compared with them.
+	corrected map[string]int
 	// told are sentences about damage for which the incident was paused.
 	told map[string]bool
 }
@@ -43,7 +46,7 @@ type putBack struct{ at, unchanged time.Time }
 func newSweeps() sweeps {
 	return sweeps{
 		missing: map[journal.Key]bool{}, back: map[journal.Key]putBack{}, polled: map[journal.Key]time.Time{}, stuck: map[journal.Key]bool{},
-		plan: map[string][]journal.Key{}, told: map[string]bool{},
+		plan: map[string][]journal.Key{}, corrected: map[string]int{}, told: map[string]bool{},
 	}
 }
 
@@ -77,6 +80,9 @@ func (t *tender) tidy(ctx context.Context, c *charge) error {
 	}
 	lost, err := t.lost(ctx, c)
 	if err != nil {
+		return err
+	}
+	if err := t.correct(ctx, c); err != nil {
 		return err
 	}
 	if err := t.damaged(ctx, c, append(lost, res.GetDamage()...)); err != nil {
@@ -210,6 +216,12 @@ func (t *tender) lost(ctx context.Context, c *charge) (sentences []string, err e
 		return nil, err
 	}
 	for _, wave := range slices.Sorted(maps.Keys(c.inc.Waves)) {
+		switch c.inc.KindOf(wave) {
+		case incident.KindFirstNotice, incident.KindRoster, incident.KindResend:
+		default: // whom it is for was asked when it was planned: only how many journals it began with is known
+			sentences = append(sentences, fewer(c.inc, wave, there)...)
+			continue
+		}
 		keys, ok := c.plan[wave]
 		if !ok {
 			jobs, err := t.jobs(ctx, c.inc, wave)
@@ -227,6 +239,23 @@ func (t *tender) lost(ctx context.Context, c *charge) (sentences []string, err e
 		}
 	}
 	return sentences, nil
+}
+
+// fewer says on which channels a wave has fewer journals than it began with.
+func fewer(inc *incident.Incident, wave string, there map[string]uint64) (sentences []string) {
+	have := map[candorv1.Channel]uint32{}
+	for subject := range there {
+		if k, ok := topology.ParseJournal(subject); ok && k.Wave == wave {
+			have[k.Channel]++
+		}
+	}
+	for _, ch := range inc.Waves[wave].GetChannels() {
+		if n := have[ch.GetChannel()]; n < ch.GetPages() {
+			sentences = append(sentences, fmt.Sprintf("%d of the %d journals of wave %s, %s are gone",
+				ch.GetPages()-n, ch.GetPages(), wave, topology.ChannelToken(ch.GetChannel())))
+		}
+	}
+	return sentences
 }
 
 // damaged pauses the whole incident, once for each sentence: who resumes has read it.

@@ -77,7 +77,7 @@ func TestOrdersThatAreBeingPublishedAreNotMissing(t *testing.T) {
 	t.Parallel()
 	tend := &tender{Planner: &Planner{cfg: DefaultConfig()}}
 	pages := []*candorv1.SweepPage{{
-		Key: &candorv1.PageKey{Wave: firstWave, Channel: candorv1.Channel_CHANNEL_SMS, Page: 1}, Open: 5, UnchangedSince: timestamppb.New(night),
+		Key: &candorv1.PageKey{Wave: incident.FirstWave, Channel: candorv1.Channel_CHANNEL_SMS, Page: 1}, Open: 5, UnchangedSince: timestamppb.New(night),
 	}}
 	for _, tt := range []struct {
 		name  string
@@ -85,7 +85,7 @@ func TestOrdersThatAreBeingPublishedAreNotMissing(t *testing.T) {
 		want  []int // orders put back by each look
 	}{
 		{"being planned", nil, []int{0, 1}},
-		{"planned", map[string]*candorv1.WavePlanned{firstWave: {}}, []int{1, 0}},
+		{"planned", map[string]*candorv1.WavePlanned{incident.FirstWave: {}}, []int{1, 0}},
 	} {
 		c := &charge{inc: &incident.Incident{ID: "inc", Waves: tt.waves}, sweeps: newSweeps()}
 		for i, want := range tt.want {
@@ -154,7 +154,7 @@ func TestWhatIsHeldIsLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.planner.sealOne(t.Context(), key(email, 2)); err != nil {
+	if err := w.planner.sealOne(t.Context(), key(email, 2), sealAborted); err != nil {
 		t.Fatal(err)
 	}
 	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Paused{Paused: &candorv1.Paused{Channels: []candorv1.Channel{sms}}}})

@@ -45,6 +45,9 @@ type charge struct {
 	uncertainSince time.Time
 
 	sweeps
+	ending
+	// late are the waves that were decided and not planned at the last look.
+	late map[string]bool
 	// nobody is when a step of the ladder had nobody to take over.
 	nobody map[funnel]asked
 	// failed is how the last look of a kind failed.
@@ -81,11 +84,32 @@ func (t *tender) run(ctx context.Context) error {
 	}
 }
 
-// look judges canaries and guards the channels.
-func (t *tender) look(ctx context.Context) { t.each(ctx, "look", t.judge, t.guard) }
+// look judges canaries, guards the channels, and works off the end of an incident.
+func (t *tender) look(ctx context.Context) { t.each(ctx, "look", t.judge, t.guard, t.end) }
 
 // sweep moves customers on, and puts back what is missing.
-func (t *tender) sweep(ctx context.Context) { t.each(ctx, "sweep", t.climb, t.tidy) }
+func (t *tender) sweep(ctx context.Context) { t.each(ctx, "sweep", t.climb, t.catchUp, t.tidy) }
+
+// catchUp plans waves that were decided and of which nobody told the planner: whoever decided crashed before it could. What is
+// missing at two looks is hardly being planned by another one; if it is, planning it twice does no harm.
+func (t *tender) catchUp(ctx context.Context, c *charge) error {
+	late := map[string]bool{}
+	var errs []error
+	for _, wave := range c.inc.Begun() {
+		if wave == incident.FirstWave || c.inc.Waves[wave] != nil || c.inc.KindOf(wave) == incident.KindClosingNote || !mayBegin(c.inc, wave) {
+			continue
+		}
+		late[wave] = true
+		if !c.late[wave] {
+			continue
+		}
+		if err := t.begin(ctx, c.inc, wave); err != nil {
+			errs = append(errs, fmt.Errorf("wave %s: %w", wave, err))
+		}
+	}
+	c.late = late
+	return errors.Join(errs...)
+}
 
 // each does something for every incident that was declared and has not ended. What fails twice in a row is said once, because
 // others start and stop too, and is tried again; what somebody else preceded is decided anew at the next look.
@@ -213,18 +237,28 @@ func (p *Planner) last(ctx context.Context) (position, error) {
 
 // ask puts a question to the ledger.
 func (p *Planner) ask(ctx context.Context, method string, q, answer proto.Message) error {
+	_, err := p.askPart(ctx, method, q, answer, "")
+	return err
+}
+
+// askPart fetches the part of a long answer that follows another one, and says where the next one goes on; empty for the last.
+func (p *Planner) askPart(ctx context.Context, method string, q, answer proto.Message, after string) (next string, err error) {
 	data, err := proto.Marshal(q)
 	if err != nil {
-		return fmt.Errorf("ask the ledger: %w", err)
+		return "", fmt.Errorf("ask the ledger: %w", err)
 	}
-	reply, err := p.bus.Request(ctx, topology.Ask("ledger", method), data, nil)
+	var header map[string]string
+	if after != "" {
+		header = map[string]string{topology.HeaderAfter: after}
+	}
+	reply, err := p.bus.Request(ctx, topology.Ask("ledger", method), data, header)
 	if err != nil {
-		return fmt.Errorf("ask the ledger: %w", err)
+		return "", fmt.Errorf("ask the ledger: %w", err)
 	}
 	if err := proto.Unmarshal(reply.Data, answer); err != nil {
-		return fmt.Errorf("answer of the ledger: %w", err)
+		return "", fmt.Errorf("answer of the ledger: %w", err)
 	}
-	return nil
+	return reply.Header[topology.HeaderNext], nil
 }
 
 // keyOf names the journal that the ledger speaks of.

@@ -9,14 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
@@ -38,6 +36,7 @@ type world struct {
 	planner *Planner
 	tender  *tender
 	ledger  *ledgerDouble
+	vault   *vault.Vault
 	change  func(slot int, c *roster.Customer)
 	inc     *incident.Incident
 	now     time.Time
@@ -64,19 +63,11 @@ func newWorldWith(t *testing.T, change func(slot int, c *roster.Customer), edit 
 	if err := v.Create(id); err != nil {
 		t.Fatal(err)
 	}
-	manifest := &candorv1.RosterManifest{Digest: strings.Repeat("a", 64)}
-	for n, tier := range tiers {
-		manifest.Pages = append(manifest.Pages, w.page(v, uint32(n), uint8(tier), 4))
+	w.vault = v
+	manifest := w.manifest("a", 0, tiers...)
+	decl := &candorv1.Declaration{
+		Incident: id, Playbook: starter(t, "playbook.yaml"), Facts: starter(t, "facts.yaml"), RosterDigest: strings.Repeat("a", 64),
 	}
-	data, err := proto.Marshal(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const subject = "roster." + id + ".manifest-aaaaaaaaaaaaaaaa"
-	if _, err := w.bus.Append(t.Context(), topology.StreamRoster, bus.Message{Subject: subject, Data: data}); err != nil {
-		t.Fatal(err)
-	}
-	decl := &candorv1.Declaration{Incident: id, Playbook: starter(t, "playbook.yaml"), Facts: starter(t, "facts.yaml"), RosterDigest: manifest.GetDigest()}
 	if edit != nil {
 		decl.Playbook = edit(decl.GetPlaybook())
 	}
@@ -84,9 +75,27 @@ func newWorldWith(t *testing.T, change func(slot int, c *roster.Customer), edit 
 	w.tender = newTender(w.planner)
 	w.inc = &incident.Incident{ID: id}
 	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Drafted{Drafted: &candorv1.Drafted{
-		Revision: 1, Declaration: decl, PlanHash: incident.Hash(decl), Manifest: subject,
+		Revision: 1, Declaration: decl, PlanHash: incident.Hash(decl), Manifest: manifest,
 	}}})
 	return w
+}
+
+// manifest seals pages, from a number on, and says which they are: tier of each.
+func (w *world) manifest(digit string, first uint32, tiers ...int) (subject string) {
+	w.Helper()
+	manifest := &candorv1.RosterManifest{Digest: strings.Repeat(digit, 64)}
+	for n, tier := range tiers {
+		manifest.Pages = append(manifest.Pages, w.page(first+uint32(n), uint8(tier), 4))
+	}
+	data, err := proto.Marshal(manifest)
+	if err != nil {
+		w.Fatal(err)
+	}
+	subject = "roster." + id + ".manifest-" + strings.Repeat(digit, 16)
+	if _, err := w.bus.Append(w.Context(), topology.StreamRoster, bus.Message{Subject: subject, Data: data}); err != nil {
+		w.Fatal(err)
+	}
+	return subject
 }
 
 func starter(t *testing.T, name string) string {
@@ -98,7 +107,7 @@ func starter(t *testing.T, name string) string {
 	return string(b)
 }
 
-func (w *world) page(v *vault.Vault, number uint32, tier uint8, customers int) *candorv1.RosterPageInfo {
+func (w *world) page(number uint32, tier uint8, customers int) *candorv1.RosterPageInfo {
 	w.Helper()
 	p := &roster.Page{Number: number, Tier: tier, TimeZone: "America/New_York", Language: "en"}
 	for i := range customers {
@@ -117,7 +126,7 @@ func (w *world) page(v *vault.Vault, number uint32, tier uint8, customers int) *
 	if err != nil {
 		w.Fatal(err)
 	}
-	keys, err := v.Incident(id)
+	keys, err := w.vault.Incident(id)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -165,7 +174,7 @@ func (w *world) declared() error { return w.planner.declared(w.Context(), w.relo
 
 func (w *world) states() map[journal.Key]*journal.State {
 	w.Helper()
-	states, err := w.planner.fold(w.Context(), id)
+	states, err := w.planner.fold(w.Context(), topology.JournalsOf(id))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -224,7 +233,7 @@ func key(ch candorv1.Channel, page uint32) journal.Key {
 // tune changes the first wave of the playbook.
 func (w *world) tune(change func(*playbook.Wave)) {
 	w.Helper()
-	set, err := w.planner.texts.Set(w.inc.PlanHash(), w.inc.Draft.GetDeclaration())
+	set, err := w.planner.texts.Plan(w.inc)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -335,114 +344,4 @@ func (w *world) crash(n int64, work func(context.Context) error) bool {
 		w.Fatal(err)
 	}
 	return false
-}
-
-// ledgerDouble answers as the ledger does, from the journals as they are and from what a test says.
-type ledgerDouble struct {
-	mu     sync.Mutex
-	status *candorv1.Status
-	canary *candorv1.CanaryResponse
-	moveOn func(*candorv1.MoveOnRequest) *candorv1.MoveOnResponse
-	sweep  func(*candorv1.SweepRequest) *candorv1.SweepResponse
-	asked  map[string]int
-}
-
-// say changes what the ledger answers.
-func (l *ledgerDouble) say(change func(l *ledgerDouble)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	change(l)
-}
-
-func (l *ledgerDouble) count(method string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.asked[method]
-}
-
-// withLedger serves a ledger for as long as the test lasts. Without more words it knows every journal, and moves nobody on.
-func (w *world) withLedger() *ledgerDouble {
-	w.Helper()
-	l := &ledgerDouble{asked: map[string]int{}}
-	w.ledger = l
-	ctx, cancel := context.WithCancel(w.Context())
-	var wg sync.WaitGroup
-	w.Cleanup(func() { cancel(); wg.Wait() })
-	double(ctx, w, &wg, l, "status", func(*candorv1.GetStatusRequest) proto.Message { return &candorv1.GetStatusResponse{Status: l.status} })
-	double(ctx, w, &wg, l, "canary", func(*candorv1.CanaryRequest) proto.Message { return l.canary })
-	double(ctx, w, &wg, l, "move-on", func(q *candorv1.MoveOnRequest) proto.Message {
-		if l.moveOn == nil {
-			return &candorv1.MoveOnResponse{}
-		}
-		return l.moveOn(q)
-	})
-	double(ctx, w, &wg, l, "sweep", func(q *candorv1.SweepRequest) proto.Message {
-		if l.sweep == nil {
-			return w.openPages()
-		}
-		return l.sweep(q)
-	})
-	return l
-}
-
-func double[T any, Req interface {
-	*T
-	proto.Message
-}](ctx context.Context, w *world, wg *sync.WaitGroup, l *ledgerDouble, method string, h func(Req) proto.Message,
-) {
-	w.Helper()
-	subject := topology.Ask("ledger", method)
-	wg.Go(func() {
-		err := w.bus.Serve(ctx, subject, "ledger", 1, func(_ context.Context, r bus.Request) (bus.Reply, error) {
-			q := Req(new(T))
-			if err := proto.Unmarshal(r.Data, q); err != nil {
-				return bus.Reply{}, err
-			}
-			if r.Header["hello"] != "" {
-				return bus.Reply{}, nil
-			}
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.asked[method]++
-			data, err := proto.Marshal(h(q))
-			return bus.Reply{Data: data}, err
-		})
-		if err != nil {
-			w.Errorf("serve %s: %v", subject, err)
-		}
-	})
-	for {
-		if _, err := w.bus.Request(ctx, subject, nil, map[string]string{"hello": "1"}); err == nil {
-			return
-		} else if ctx.Err() != nil {
-			w.Fatal(err)
-		}
-	}
-}
-
-// openPages are the pages with notices that are not settled, as the ledger folds them.
-func (w *world) openPages() *candorv1.SweepResponse {
-	res := &candorv1.SweepResponse{}
-	states, err := w.planner.fold(w.Context(), id)
-	if err != nil {
-		if w.Context().Err() == nil {
-			w.Error(err)
-		}
-		return res
-	}
-	for k, st := range states {
-		page := &candorv1.SweepPage{
-			Key:            &candorv1.PageKey{Wave: k.Wave, Channel: k.Channel, Page: k.Page},
-			UnchangedSince: timestamppb.New(night.Add(time.Duration(st.LastSeq) * time.Second)),
-		}
-		for n := range uint32(st.Len()) {
-			if st.InWave(n) && !st.Settled(n) {
-				page.Open++
-			}
-		}
-		if page.GetOpen() > 0 {
-			res.Pages = append(res.Pages, page)
-		}
-	}
-	return res
 }

@@ -9,6 +9,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"candor/pkg/clock"
 )
 
 // text is one SMS that was accepted.
@@ -54,6 +56,8 @@ type sender struct {
 
 // carrier is Twilio's side of the world: every SMS, by phone and by notice.
 type carrier struct {
+	clock clock.Clock
+
 	mu sync.Mutex // guards everything below
 
 	register
@@ -267,7 +271,7 @@ func (m *text) state(now time.Time, service bool) (status string, sentAt time.Ti
 }
 
 func (m *text) try() taken {
-	return taken{attempt: m.attempt, dropped: m.flags&textOverflow != 0, earlier: m.earlier, fate: m.fate()}
+	return taken{attempt: m.attempt, dropped: m.flags&textOverflow != 0, earlier: m.earlier, at: m.at, fate: m.fate()}
 }
 
 // The ids that go out are positions under a cipher: unguessable, and found again without an index.

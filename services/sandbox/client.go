@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"candor/pkg/config"
 )
@@ -79,8 +80,9 @@ func (c *Client) Suppress(ctx context.Context, list Suppressed) error {
 type Attempt struct {
 	Notice                     []byte // the opaque id up to its first dot; valid until fn returns
 	Attempt                    int
-	Accepted, Dropped, Refused int    // Dropped ones are among the Accepted
-	Fate                       string // what became of the accepted: empty so far, or as in ChannelTruth.Fates
+	Accepted, Dropped, Refused int       // Dropped ones are among the Accepted
+	At                         time.Time // when the newest of them was accepted; zero for none
+	Fate                       string    // what became of the accepted: empty so far, or as in ChannelTruth.Fates
 }
 
 // Notices calls fn with every attempt at every notice of a channel, "sms" or "email", whose opaque id begins with prefix. The
@@ -116,6 +118,14 @@ func parseAttempt(line []byte) (a Attempt, err error) {
 		if *n, err = strconv.Atoi(string(field)); err != nil {
 			return a, errors.New("sandbox notices: a line is not what this client understands, use the same version on both sides")
 		}
+	}
+	at, rest, _ := bytes.Cut(rest, []byte{'\t'})
+	nanos, err := strconv.ParseInt(string(at), 10, 64)
+	if err != nil {
+		return a, errors.New("sandbox notices: a line is not what this client understands, use the same version on both sides")
+	}
+	if nanos > 0 {
+		a.At = time.Unix(0, nanos)
 	}
 	a.Fate = string(rest)
 	return a, nil

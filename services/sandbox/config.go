@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"candor/pkg/clock"
 	"candor/pkg/config"
 )
 
@@ -22,6 +23,11 @@ type Config struct {
 	SendGrid SendGridConfig `yaml:"sendgrid"`
 	Faults   Faults         `yaml:"faults"`
 	Receipts Receipts       `yaml:"receipts"`
+
+	TeamSecret config.Secret `yaml:"team_secret"` // with which posts to /hooks/team are signed
+
+	// Clock is whose calendar the pages and the ground truth go by. What it tells as a provider is the machine's time.
+	Clock clock.Clock `yaml:"-"`
 
 	KeepTexts bool  `yaml:"keep_texts"` // keep what e-mails say, for the pages; the words of an SMS are kept in any case, since Twilio's list gives them back
 	TextBytes int64 `yaml:"text_bytes"` // once e-mails take this much, what further ones say is not kept
@@ -67,6 +73,8 @@ func DefaultConfig() Config {
 		SendGrid:  SendGridConfig{APIKey: defaultAPIKey},
 		KeepTexts: true,
 		TextBytes: 1 << 30,
+
+		TeamSecret: defaultTeamSecret,
 	}
 }
 

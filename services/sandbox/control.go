@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // controlRoutes are the ground truth and the strings to pull. They want the token as a bearer.
@@ -25,6 +26,7 @@ func (s *Sandbox) controlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /sandbox/truth", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.Truth()) }))
 	mux.HandleFunc("GET /sandbox/truth/notices", guard(s.streamNotices))
 	mux.HandleFunc("GET /sandbox/truth/first", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.first()) }))
+	mux.HandleFunc("GET /sandbox/team", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.TeamPosts()) }))
 	mux.HandleFunc("GET /sandbox/faults", guard(func(w http.ResponseWriter, _ *http.Request) { reply(w, *s.faults.plan.Load()) }))
 	mux.HandleFunc("POST /sandbox/faults", guard(s.postFaults))
 	mux.HandleFunc("POST /sandbox/suppressed", guard(s.postSuppressed))
@@ -68,22 +70,29 @@ func (s *Sandbox) Truth() Truth {
 
 func (s *Sandbox) first() (f First) {
 	s.sms.mu.Lock()
-	if at := s.sms.register.first; !at.IsZero() {
+	if at := s.cfg.Clock.FromMachine(s.sms.register.first); !at.IsZero() {
 		f.SMS = &at
 	}
 	s.sms.mu.Unlock()
 	s.mail.mu.Lock()
-	if at := s.mail.register.first; !at.IsZero() {
+	if at := s.cfg.Clock.FromMachine(s.mail.register.first); !at.IsZero() {
 		f.Email = &at
 	}
 	s.mail.mu.Unlock()
 	return f
 }
 
+// onCalendar is what is known of a message, with the calendar's time of it.
+func (s *Sandbox) onCalendar(m taken) taken {
+	m.at = s.cfg.Clock.FromMachine(time.Unix(0, m.at)).UnixNano()
+	return m
+}
+
 // noticesAtATime bounds how long a reader of the truth keeps requests waiting.
 const noticesAtATime = 2048
 
-// streamNotices writes one line per notice and attempt: notice, attempt, accepted, dropped, refused and fate, tab-separated.
+// streamNotices writes one line per notice and attempt: notice, attempt, accepted, dropped, refused, when and fate, tab-
+// separated.
 func (s *Sandbox) streamNotices(w http.ResponseWriter, req *http.Request) {
 	prefix := []byte(req.URL.Query().Get("prefix"))
 	var page func(b []byte, from uint32) ([]byte, uint32)
@@ -93,14 +102,14 @@ func (s *Sandbox) streamNotices(w http.ResponseWriter, req *http.Request) {
 		page = func(b []byte, from uint32) ([]byte, uint32) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.register.page(b, from, prefix, func(i uint32) taken { return c.texts.at(i).try() })
+			return c.register.page(b, from, prefix, func(i uint32) taken { return s.onCalendar(c.texts.at(i).try()) })
 		}
 	case "email":
 		m := s.mail
 		page = func(b []byte, from uint32) ([]byte, uint32) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.register.page(b, from, prefix, func(i uint32) taken { return m.mails.at(i).try() })
+			return m.register.page(b, from, prefix, func(i uint32) taken { return s.onCalendar(m.try(i)) })
 		}
 	default:
 		http.Error(w, "channel: give sms or email", http.StatusBadRequest)

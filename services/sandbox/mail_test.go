@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	sgmail "github.com/sendgrid/sendgrid-go/helpers/mail"
@@ -167,7 +168,10 @@ func TestARefusedRequestFailsEveryAttemptInIt(t *testing.T) {
 func notices(t *testing.T, w *world, channel, prefix string) (all []sandbox.Attempt) {
 	t.Helper()
 	err := w.client.Notices(context.Background(), channel, prefix, func(a sandbox.Attempt) error {
-		a.Notice = bytes.Clone(a.Notice)
+		if a.At.IsZero() != (a.Accepted == 0) {
+			t.Errorf("attempt %d at %s: %d accepted at %s", a.Attempt, a.Notice, a.Accepted, a.At)
+		}
+		a.Notice, a.At = bytes.Clone(a.Notice), time.Time{}
 		all = append(all, a)
 		return nil
 	})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"candor/pkg/clock"
 )
 
 // mail is one e-mail that was accepted, to one mailbox.
@@ -63,6 +65,8 @@ const (
 
 // mailroom is SendGrid's side of the world: every e-mail, by mailbox and by notice.
 type mailroom struct {
+	clock clock.Clock
+
 	mu sync.Mutex // guards everything below
 
 	register
@@ -315,6 +319,7 @@ func replacer(tags []tagValue) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-func (e *mail) try() taken {
-	return taken{attempt: e.attempt, dropped: e.flags&mailDropped != 0, earlier: e.earlier, fate: e.fate()}
+func (m *mailroom) try(i uint32) taken {
+	e := m.mails.at(i)
+	return taken{attempt: e.attempt, dropped: e.flags&mailDropped != 0, earlier: e.earlier, at: m.mailings.at(e.mailing).at, fate: e.fate()}
 }

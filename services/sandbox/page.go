@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"candor/pkg/clock"
 )
 
 //go:embed page
@@ -39,6 +41,7 @@ func (s *Sandbox) pageRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /phones/{phone}", p.guard(p.phone))
 	mux.HandleFunc("GET /mailboxes/{mailbox}", p.guard(p.mailbox))
 	mux.HandleFunc("GET /mails/{mail}", p.guard(p.letter))
+	mux.HandleFunc("GET /team", p.guard(p.teamPage))
 	mux.Handle("POST /phones/{phone}/reply", http.NewCrossOriginProtection().Handler(p.guard(p.textBack)))
 	mux.Handle("POST /faults", http.NewCrossOriginProtection().Handler(p.guard(p.setFaults)))
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, req *http.Request) {
@@ -133,7 +136,7 @@ func (p *pages) home(w http.ResponseWriter, req *http.Request) {
 	phones.First, phones.Next = paging(q, "phones", next)
 	mailboxes.Rows, next = p.mail.search(cursor(q, "mailboxes"), newNeedle(query))
 	mailboxes.First, mailboxes.Next = paging(q, "mailboxes", next)
-	data.Lists = []list{phones, mailboxes}
+	data.Lists = []list{phones, mailboxes, p.teamList()}
 	for k := faultNone + 1; k < faultKinds; k++ {
 		f := faultRow{Name: k.String(), Meaning: faultMeanings[k], SMS: *plan.SMS.rate(k), Email: *plan.Email.rate(k)}
 		data.FaultsOn = data.FaultsOn || f.SMS+f.Email > 0
@@ -221,7 +224,7 @@ func (c *carrier) search(before uint32, want needle) (rows []row, next uint32) {
 		}
 		last := c.texts.at(ph.last) // nobody becomes a phone without a text
 		rows = append(rows, row{
-			Link: "/phones/" + strconv.FormatUint(uint64(i), 10), Who: numberText(ph.number), At: at(last.at),
+			Link: "/phones/" + strconv.FormatUint(uint64(i), 10), Who: numberText(ph.number), At: shown(c.clock, last.at),
 			Preview: string(c.body(nil, last)), Count: ph.count,
 		})
 	}
@@ -254,7 +257,7 @@ func (m *mailroom) search(before uint32, want needle) (rows []row, next uint32) 
 		last := m.mails.at(box.last)
 		_, subject, _ := m.letters[m.mailings.at(last.mailing).letter].read(m.values(last))
 		rows = append(rows, row{
-			Link: "/mailboxes/" + strconv.FormatUint(uint64(i), 10), Who: string(m.address(i)), At: at(m.mailings.at(last.mailing).at),
+			Link: "/mailboxes/" + strconv.FormatUint(uint64(i), 10), Who: string(m.address(i)), At: shown(m.clock, m.mailings.at(last.mailing).at),
 			Preview: subject, Count: box.count,
 		})
 	}
@@ -318,7 +321,9 @@ func (p *pages) setFaults(w http.ResponseWriter, req *http.Request) {
 	http.Redirect(w, req, "/#faults", http.StatusSeeOther)
 }
 
-func at(unixNano int64) string { return time.Unix(0, unixNano).Format(pageTime) }
+func shown(c clock.Clock, unixNano int64) string {
+	return c.FromMachine(time.Unix(0, unixNano)).Format(pageTime)
+}
 
 func numberText(n uint64) string { return "+" + strconv.FormatUint(n, 10) }
 

@@ -54,7 +54,7 @@ func (p *pages) phone(w http.ResponseWriter, req *http.Request) {
 		}
 		t := c.texts.at(m)
 		from := c.senders[t.sender]
-		b := bubble{Text: string(c.body(nil, t)), From: from.from + from.service, At: at(t.at), Encoding: "GSM-7", Segments: int(t.segments), at: t.at}
+		b := bubble{Text: string(c.body(nil, t)), From: from.from + from.service, At: shown(c.clock, t.at), Encoding: "GSM-7", Segments: int(t.segments), at: t.at}
 		var code int
 		b.Status, _, code = t.state(now, from.service != "")
 		if b.Bad = code != 0; b.Bad {
@@ -67,7 +67,7 @@ func (p *pages) phone(w http.ResponseWriter, req *http.Request) {
 	}
 	for _, s := range slices.Backward(c.talks[ph.number]) {
 		if since < s.at && s.at <= until {
-			data.Bubbles = append(data.Bubbles, bubble{Text: s.text, From: s.from, At: at(s.at), Own: s.own, at: s.at})
+			data.Bubbles = append(data.Bubbles, bubble{Text: s.text, From: s.from, At: shown(c.clock, s.at), Own: s.own, at: s.at})
 		}
 	}
 	c.mu.Unlock()
@@ -114,7 +114,7 @@ func (m *mailroom) open(i uint32) openMail {
 	e := m.mails.at(i)
 	sent := m.mailings.at(e.mailing)
 	l := &m.letters[sent.letter]
-	o := openMail{At: at(sent.at), ReplyTo: l.ReplyTo, TextsGone: sent.letter == 0}
+	o := openMail{At: shown(m.clock, sent.at), ReplyTo: l.ReplyTo, TextsGone: sent.letter == 0}
 	o.State, o.Bad = m.stateText(e)
 	var name string
 	name, o.Subject, o.Parts = l.read(m.values(e))

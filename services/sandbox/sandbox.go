@@ -50,6 +50,7 @@ type Sandbox struct {
 
 	sms      *carrier
 	mail     *mailroom
+	team     teamRoom
 	faults   dice
 	courier  *courier
 	plan     atomic.Pointer[receiptPlan]
@@ -98,7 +99,7 @@ func New(cfg Config, log zerolog.Logger) (*Sandbox, error) {
 		room = 0
 	}
 	s := &Sandbox{
-		cfg: cfg, log: log, now: time.Now, stopping: make(chan struct{}),
+		cfg: cfg, log: log, now: cfg.Clock.Machine, stopping: make(chan struct{}),
 		sms: newCarrier(ids), mail: newMailroom(room, ids), buffers: newBuffers(), seed: maphash.MakeSeed(), ids: ids,
 		basic:   []byte("Basic " + base64.StdEncoding.EncodeToString([]byte(cfg.Twilio.AccountSID+":"+cfg.Twilio.AuthToken.Reveal()))),
 		bearer:  []byte("Bearer " + cfg.SendGrid.APIKey.Reveal()),
@@ -106,12 +107,14 @@ func New(cfg Config, log zerolog.Logger) (*Sandbox, error) {
 		courier: newCourier(), webhookKey: webhookKey, foreignKey: foreignKey, publicKey: base64.StdEncoding.EncodeToString(public),
 		senders: map[string]bool{}, messagesPath: "/2010-04-01/Accounts/" + cfg.Twilio.AccountSID + "/Messages/",
 	}
+	s.team = teamRoom{secret: cfg.TeamSecret, machine: cfg.Clock.Machine}
 	for _, name := range cfg.Twilio.Senders {
 		s.senders[name] = true
 	}
 	for _, a := range cfg.SendGrid.Suppressed {
 		s.mail.suppressed[strings.ToLower(a)] = ""
 	}
+	s.sms.clock, s.mail.clock = cfg.Clock, cfg.Clock
 	s.faults.set(cfg.Faults)
 	s.plan.Store(newReceiptPlan(cfg.Receipts))
 	hooks := cfg.hooks()
@@ -183,6 +186,7 @@ func (s *Sandbox) Handler() http.Handler {
 		writeMailProblems(w, http.StatusNotFound, problem{message: "not found"})
 	})
 	s.controlRoutes(mux)
+	s.teamRoutes(mux)
 	s.pageRoutes(mux)
 	return mux
 }

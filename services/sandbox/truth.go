@@ -200,6 +200,7 @@ func (r *register) faulted(k faultKind) {
 type attempts struct {
 	attempt                    uint16
 	accepted, dropped, refused int
+	at                         int64 // Unix nanoseconds, of the newest accepted one
 	fate                       string
 }
 
@@ -208,6 +209,7 @@ type taken struct {
 	attempt uint16
 	dropped bool
 	earlier uint32 // the message of the same notice before it, or none
+	at      int64  // Unix nanoseconds
 	fate    string
 }
 
@@ -227,6 +229,7 @@ func (r *register) tries(i uint32, list []attempts, message func(uint32) taken) 
 		was := message(m)
 		e := entry(was.attempt)
 		e.accepted++
+		e.at = max(e.at, was.at)
 		if was.dropped {
 			e.dropped++
 		}
@@ -246,13 +249,13 @@ func (r *register) key(i uint32) []byte {
 	return r.arena.get(n.key, int(n.keyLen))
 }
 
-// appendTries writes one line per attempt: notice, attempt, accepted, dropped, refused, fate, tab-separated.
+// appendTries writes one line per attempt: notice, attempt, accepted, dropped, refused, Unix nanoseconds, fate, tab-separated.
 func appendTries(b, key []byte, list []attempts) []byte {
 	for _, t := range list {
 		b = append(b, key...)
-		for _, n := range [...]int{int(t.attempt), t.accepted, t.dropped, t.refused} {
+		for _, n := range [...]int64{int64(t.attempt), int64(t.accepted), int64(t.dropped), int64(t.refused), t.at} {
 			b = append(b, '\t')
-			b = strconv.AppendInt(b, int64(n), 10)
+			b = strconv.AppendInt(b, n, 10)
 		}
 		b = append(append(b, '\t'), t.fate...)
 		b = append(b, '\n')

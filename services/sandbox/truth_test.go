@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"candor/pkg/clock"
 	"candor/services/sandbox"
 )
 
@@ -186,5 +187,34 @@ func TestFirstAccepted(t *testing.T) {
 	w.mustMail(simpleMail("a@example.com"), 202)
 	if g, err := w.client.FirstAccepted(ctx); err != nil || !g.SMS.Equal(*f.SMS) || g.Email == nil {
 		t.Errorf("after more: %+v, %v; want the same first", g, err)
+	}
+}
+
+// In a rehearsal people see the calendar, and who talks to the providers hears the machine's time.
+func TestTruthAndPagesAreOnTheCalendar(t *testing.T) {
+	t.Parallel()
+	origin := time.Date(2028, 2, 29, 10, 0, 0, 0, time.Local)
+	w := start(t, func(c *sandbox.Config) { c.Clock = clock.Fast(origin, time.Now(), 60) })
+	w.text("+447911123456", "hello", "n1.1.mac")
+	w.mustMail(simpleMail("a@example.com"), 202)
+	leapDay := func(at time.Time) bool { return !at.Before(origin) && at.Before(origin.Add(time.Hour)) }
+	f, err := w.client.FirstAccepted(t.Context())
+	if err != nil || f.SMS == nil || f.Email == nil || !leapDay(*f.SMS) || !leapDay(*f.Email) {
+		t.Errorf("first accepted %+v, %v", f, err)
+	}
+	for _, channel := range []string{"sms", "email"} {
+		if err := w.client.Notices(t.Context(), channel, "", func(a sandbox.Attempt) error {
+			if !leapDay(a.At) {
+				t.Errorf("%s: accepted at %s", channel, a.At)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, path := range []string{"/", "/phones/0", "/mailboxes/0"} {
+		if page := w.page(path); !strings.Contains(page, "29 Feb 10:") {
+			t.Errorf("%s does not show the calendar's day", path)
+		}
 	}
 }

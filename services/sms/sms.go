@@ -66,11 +66,10 @@ func New(cfg Config, p Provider, texts *notice.Library, stopped Suppressions, id
 
 // Ready prepares a page.
 func (s *Sender) Ready(p dispatch.Page) (dispatch.Round, error) {
-	set, err := s.texts.Set(p.Incident.PlanHash(), p.Incident.Draft.GetDeclaration())
+	set, base, err := s.texts.Of(p.Incident, p.Key.Wave)
 	if err != nil {
 		return nil, err
 	}
-	base := p.Incident.BaseOf(p.Key.Wave) // an addition uses the texts and terms of another wave
 	text, err := set.Text(base, channel, p.Roster.Language)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ const _ = connect.IsAtLeastVersion1_13_0
 const (
 	// IncidentServiceName is the fully-qualified name of the IncidentService service.
 	IncidentServiceName = "candor.v1.IncidentService"
+	// TeamServiceName is the fully-qualified name of the TeamService service.
+	TeamServiceName = "candor.v1.TeamService"
 	// LedgerServiceName is the fully-qualified name of the LedgerService service.
 	LedgerServiceName = "candor.v1.LedgerService"
 	// SuppressionServiceName is the fully-qualified name of the SuppressionService service.
@@ -66,6 +68,22 @@ const (
 	IncidentServiceShredProcedure = "/candor.v1.IncidentService/Shred"
 	// IncidentServiceResendProcedure is the fully-qualified name of the IncidentService's Resend RPC.
 	IncidentServiceResendProcedure = "/candor.v1.IncidentService/Resend"
+	// IncidentServiceUpdateProcedure is the fully-qualified name of the IncidentService's Update RPC.
+	IncidentServiceUpdateProcedure = "/candor.v1.IncidentService/Update"
+	// IncidentServiceDecideFollowUpProcedure is the fully-qualified name of the IncidentService's
+	// DecideFollowUp RPC.
+	IncidentServiceDecideFollowUpProcedure = "/candor.v1.IncidentService/DecideFollowUp"
+	// IncidentServiceCloseProcedure is the fully-qualified name of the IncidentService's Close RPC.
+	IncidentServiceCloseProcedure = "/candor.v1.IncidentService/Close"
+	// IncidentServiceReopenProcedure is the fully-qualified name of the IncidentService's Reopen RPC.
+	IncidentServiceReopenProcedure = "/candor.v1.IncidentService/Reopen"
+	// IncidentServiceGetTimelineProcedure is the fully-qualified name of the IncidentService's
+	// GetTimeline RPC.
+	IncidentServiceGetTimelineProcedure = "/candor.v1.IncidentService/GetTimeline"
+	// TeamServiceListAlertsProcedure is the fully-qualified name of the TeamService's ListAlerts RPC.
+	TeamServiceListAlertsProcedure = "/candor.v1.TeamService/ListAlerts"
+	// TeamServiceAcknowledgeProcedure is the fully-qualified name of the TeamService's Acknowledge RPC.
+	TeamServiceAcknowledgeProcedure = "/candor.v1.TeamService/Acknowledge"
 	// LedgerServiceGetStatusProcedure is the fully-qualified name of the LedgerService's GetStatus RPC.
 	LedgerServiceGetStatusProcedure = "/candor.v1.LedgerService/GetStatus"
 	// LedgerServiceWatchStatusProcedure is the fully-qualified name of the LedgerService's WatchStatus
@@ -134,6 +152,17 @@ type IncidentServiceClient interface {
 	Shred(context.Context, *connect.Request[v1.ShredRequest]) (*connect.Response[v1.ShredResponse], error)
 	// Resend drafts a wave for exactly those customers who were not told for a reason. Approve approves it by its hash.
 	Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error)
+	// Update drafts an update or a correction. Approve approves it by its hash.
+	Update(context.Context, *connect.Request[v1.UpdateRequest]) (*connect.Response[v1.UpdateResponse], error)
+	// DecideFollowUp answers for a follow-up that waits for a person.
+	DecideFollowUp(context.Context, *connect.Request[v1.DecideFollowUpRequest]) (*connect.Response[v1.DecideFollowUpResponse], error)
+	// Close ends an incident with a last word. While people are untold or wait for a call it drafts the end, for a second
+	// person to approve, and only if they are named.
+	Close(context.Context, *connect.Request[v1.CloseRequest]) (*connect.Response[v1.CloseResponse], error)
+	// Reopen drafts a new beginning of a closed incident.
+	Reopen(context.Context, *connect.Request[v1.ReopenRequest]) (*connect.Response[v1.ReopenResponse], error)
+	// GetTimeline says what customers got and will get, and when by their own clock.
+	GetTimeline(context.Context, *connect.Request[v1.GetTimelineRequest]) (*connect.Response[v1.GetTimelineResponse], error)
 }
 
 // NewIncidentServiceClient constructs a client for the candor.v1.IncidentService service. By
@@ -219,23 +248,58 @@ func NewIncidentServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(incidentServiceMethods.ByName("Resend")),
 			connect.WithClientOptions(opts...),
 		),
+		update: connect.NewClient[v1.UpdateRequest, v1.UpdateResponse](
+			httpClient,
+			baseURL+IncidentServiceUpdateProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("Update")),
+			connect.WithClientOptions(opts...),
+		),
+		decideFollowUp: connect.NewClient[v1.DecideFollowUpRequest, v1.DecideFollowUpResponse](
+			httpClient,
+			baseURL+IncidentServiceDecideFollowUpProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("DecideFollowUp")),
+			connect.WithClientOptions(opts...),
+		),
+		close: connect.NewClient[v1.CloseRequest, v1.CloseResponse](
+			httpClient,
+			baseURL+IncidentServiceCloseProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("Close")),
+			connect.WithClientOptions(opts...),
+		),
+		reopen: connect.NewClient[v1.ReopenRequest, v1.ReopenResponse](
+			httpClient,
+			baseURL+IncidentServiceReopenProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("Reopen")),
+			connect.WithClientOptions(opts...),
+		),
+		getTimeline: connect.NewClient[v1.GetTimelineRequest, v1.GetTimelineResponse](
+			httpClient,
+			baseURL+IncidentServiceGetTimelineProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("GetTimeline")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // incidentServiceClient implements IncidentServiceClient.
 type incidentServiceClient struct {
-	declare       *connect.Client[v1.DeclareRequest, v1.DeclareResponse]
-	approve       *connect.Client[v1.ApproveRequest, v1.ApproveResponse]
-	reject        *connect.Client[v1.RejectRequest, v1.RejectResponse]
-	getIncident   *connect.Client[v1.GetIncidentRequest, v1.GetIncidentResponse]
-	listIncidents *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
-	getRoster     *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
-	preview       *connect.Client[v1.PreviewRequest, v1.PreviewResponse]
-	pause         *connect.Client[v1.PauseRequest, v1.PauseResponse]
-	resume        *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
-	abort         *connect.Client[v1.AbortRequest, v1.AbortResponse]
-	shred         *connect.Client[v1.ShredRequest, v1.ShredResponse]
-	resend        *connect.Client[v1.ResendRequest, v1.ResendResponse]
+	declare        *connect.Client[v1.DeclareRequest, v1.DeclareResponse]
+	approve        *connect.Client[v1.ApproveRequest, v1.ApproveResponse]
+	reject         *connect.Client[v1.RejectRequest, v1.RejectResponse]
+	getIncident    *connect.Client[v1.GetIncidentRequest, v1.GetIncidentResponse]
+	listIncidents  *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
+	getRoster      *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
+	preview        *connect.Client[v1.PreviewRequest, v1.PreviewResponse]
+	pause          *connect.Client[v1.PauseRequest, v1.PauseResponse]
+	resume         *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
+	abort          *connect.Client[v1.AbortRequest, v1.AbortResponse]
+	shred          *connect.Client[v1.ShredRequest, v1.ShredResponse]
+	resend         *connect.Client[v1.ResendRequest, v1.ResendResponse]
+	update         *connect.Client[v1.UpdateRequest, v1.UpdateResponse]
+	decideFollowUp *connect.Client[v1.DecideFollowUpRequest, v1.DecideFollowUpResponse]
+	close          *connect.Client[v1.CloseRequest, v1.CloseResponse]
+	reopen         *connect.Client[v1.ReopenRequest, v1.ReopenResponse]
+	getTimeline    *connect.Client[v1.GetTimelineRequest, v1.GetTimelineResponse]
 }
 
 // Declare calls candor.v1.IncidentService.Declare.
@@ -298,6 +362,31 @@ func (c *incidentServiceClient) Resend(ctx context.Context, req *connect.Request
 	return c.resend.CallUnary(ctx, req)
 }
 
+// Update calls candor.v1.IncidentService.Update.
+func (c *incidentServiceClient) Update(ctx context.Context, req *connect.Request[v1.UpdateRequest]) (*connect.Response[v1.UpdateResponse], error) {
+	return c.update.CallUnary(ctx, req)
+}
+
+// DecideFollowUp calls candor.v1.IncidentService.DecideFollowUp.
+func (c *incidentServiceClient) DecideFollowUp(ctx context.Context, req *connect.Request[v1.DecideFollowUpRequest]) (*connect.Response[v1.DecideFollowUpResponse], error) {
+	return c.decideFollowUp.CallUnary(ctx, req)
+}
+
+// Close calls candor.v1.IncidentService.Close.
+func (c *incidentServiceClient) Close(ctx context.Context, req *connect.Request[v1.CloseRequest]) (*connect.Response[v1.CloseResponse], error) {
+	return c.close.CallUnary(ctx, req)
+}
+
+// Reopen calls candor.v1.IncidentService.Reopen.
+func (c *incidentServiceClient) Reopen(ctx context.Context, req *connect.Request[v1.ReopenRequest]) (*connect.Response[v1.ReopenResponse], error) {
+	return c.reopen.CallUnary(ctx, req)
+}
+
+// GetTimeline calls candor.v1.IncidentService.GetTimeline.
+func (c *incidentServiceClient) GetTimeline(ctx context.Context, req *connect.Request[v1.GetTimelineRequest]) (*connect.Response[v1.GetTimelineResponse], error) {
+	return c.getTimeline.CallUnary(ctx, req)
+}
+
 // IncidentServiceHandler is an implementation of the candor.v1.IncidentService service.
 type IncidentServiceHandler interface {
 	// Declare makes a draft, or a new revision of one.
@@ -319,6 +408,17 @@ type IncidentServiceHandler interface {
 	Shred(context.Context, *connect.Request[v1.ShredRequest]) (*connect.Response[v1.ShredResponse], error)
 	// Resend drafts a wave for exactly those customers who were not told for a reason. Approve approves it by its hash.
 	Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error)
+	// Update drafts an update or a correction. Approve approves it by its hash.
+	Update(context.Context, *connect.Request[v1.UpdateRequest]) (*connect.Response[v1.UpdateResponse], error)
+	// DecideFollowUp answers for a follow-up that waits for a person.
+	DecideFollowUp(context.Context, *connect.Request[v1.DecideFollowUpRequest]) (*connect.Response[v1.DecideFollowUpResponse], error)
+	// Close ends an incident with a last word. While people are untold or wait for a call it drafts the end, for a second
+	// person to approve, and only if they are named.
+	Close(context.Context, *connect.Request[v1.CloseRequest]) (*connect.Response[v1.CloseResponse], error)
+	// Reopen drafts a new beginning of a closed incident.
+	Reopen(context.Context, *connect.Request[v1.ReopenRequest]) (*connect.Response[v1.ReopenResponse], error)
+	// GetTimeline says what customers got and will get, and when by their own clock.
+	GetTimeline(context.Context, *connect.Request[v1.GetTimelineRequest]) (*connect.Response[v1.GetTimelineResponse], error)
 }
 
 // NewIncidentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -400,6 +500,36 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 		connect.WithSchema(incidentServiceMethods.ByName("Resend")),
 		connect.WithHandlerOptions(opts...),
 	)
+	incidentServiceUpdateHandler := connect.NewUnaryHandler(
+		IncidentServiceUpdateProcedure,
+		svc.Update,
+		connect.WithSchema(incidentServiceMethods.ByName("Update")),
+		connect.WithHandlerOptions(opts...),
+	)
+	incidentServiceDecideFollowUpHandler := connect.NewUnaryHandler(
+		IncidentServiceDecideFollowUpProcedure,
+		svc.DecideFollowUp,
+		connect.WithSchema(incidentServiceMethods.ByName("DecideFollowUp")),
+		connect.WithHandlerOptions(opts...),
+	)
+	incidentServiceCloseHandler := connect.NewUnaryHandler(
+		IncidentServiceCloseProcedure,
+		svc.Close,
+		connect.WithSchema(incidentServiceMethods.ByName("Close")),
+		connect.WithHandlerOptions(opts...),
+	)
+	incidentServiceReopenHandler := connect.NewUnaryHandler(
+		IncidentServiceReopenProcedure,
+		svc.Reopen,
+		connect.WithSchema(incidentServiceMethods.ByName("Reopen")),
+		connect.WithHandlerOptions(opts...),
+	)
+	incidentServiceGetTimelineHandler := connect.NewUnaryHandler(
+		IncidentServiceGetTimelineProcedure,
+		svc.GetTimeline,
+		connect.WithSchema(incidentServiceMethods.ByName("GetTimeline")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/candor.v1.IncidentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IncidentServiceDeclareProcedure:
@@ -426,6 +556,16 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 			incidentServiceShredHandler.ServeHTTP(w, r)
 		case IncidentServiceResendProcedure:
 			incidentServiceResendHandler.ServeHTTP(w, r)
+		case IncidentServiceUpdateProcedure:
+			incidentServiceUpdateHandler.ServeHTTP(w, r)
+		case IncidentServiceDecideFollowUpProcedure:
+			incidentServiceDecideFollowUpHandler.ServeHTTP(w, r)
+		case IncidentServiceCloseProcedure:
+			incidentServiceCloseHandler.ServeHTTP(w, r)
+		case IncidentServiceReopenProcedure:
+			incidentServiceReopenHandler.ServeHTTP(w, r)
+		case IncidentServiceGetTimelineProcedure:
+			incidentServiceGetTimelineHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -481,6 +621,122 @@ func (UnimplementedIncidentServiceHandler) Shred(context.Context, *connect.Reque
 
 func (UnimplementedIncidentServiceHandler) Resend(context.Context, *connect.Request[v1.ResendRequest]) (*connect.Response[v1.ResendResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Resend is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) Update(context.Context, *connect.Request[v1.UpdateRequest]) (*connect.Response[v1.UpdateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Update is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) DecideFollowUp(context.Context, *connect.Request[v1.DecideFollowUpRequest]) (*connect.Response[v1.DecideFollowUpResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.DecideFollowUp is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) Close(context.Context, *connect.Request[v1.CloseRequest]) (*connect.Response[v1.CloseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Close is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) Reopen(context.Context, *connect.Request[v1.ReopenRequest]) (*connect.Response[v1.ReopenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.Reopen is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) GetTimeline(context.Context, *connect.Request[v1.GetTimelineRequest]) (*connect.Response[v1.GetTimelineResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.IncidentService.GetTimeline is not implemented"))
+}
+
+// TeamServiceClient is a client for the candor.v1.TeamService service.
+type TeamServiceClient interface {
+	ListAlerts(context.Context, *connect.Request[v1.ListAlertsRequest]) (*connect.Response[v1.ListAlertsResponse], error)
+	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
+}
+
+// NewTeamServiceClient constructs a client for the candor.v1.TeamService service. By default, it
+// uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
+// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
+// connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewTeamServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) TeamServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	teamServiceMethods := v1.File_candor_v1_api_proto.Services().ByName("TeamService").Methods()
+	return &teamServiceClient{
+		listAlerts: connect.NewClient[v1.ListAlertsRequest, v1.ListAlertsResponse](
+			httpClient,
+			baseURL+TeamServiceListAlertsProcedure,
+			connect.WithSchema(teamServiceMethods.ByName("ListAlerts")),
+			connect.WithClientOptions(opts...),
+		),
+		acknowledge: connect.NewClient[v1.AcknowledgeRequest, v1.AcknowledgeResponse](
+			httpClient,
+			baseURL+TeamServiceAcknowledgeProcedure,
+			connect.WithSchema(teamServiceMethods.ByName("Acknowledge")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// teamServiceClient implements TeamServiceClient.
+type teamServiceClient struct {
+	listAlerts  *connect.Client[v1.ListAlertsRequest, v1.ListAlertsResponse]
+	acknowledge *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
+}
+
+// ListAlerts calls candor.v1.TeamService.ListAlerts.
+func (c *teamServiceClient) ListAlerts(ctx context.Context, req *connect.Request[v1.ListAlertsRequest]) (*connect.Response[v1.ListAlertsResponse], error) {
+	return c.listAlerts.CallUnary(ctx, req)
+}
+
+// Acknowledge calls candor.v1.TeamService.Acknowledge.
+func (c *teamServiceClient) Acknowledge(ctx context.Context, req *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error) {
+	return c.acknowledge.CallUnary(ctx, req)
+}
+
+// TeamServiceHandler is an implementation of the candor.v1.TeamService service.
+type TeamServiceHandler interface {
+	ListAlerts(context.Context, *connect.Request[v1.ListAlertsRequest]) (*connect.Response[v1.ListAlertsResponse], error)
+	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
+}
+
+// NewTeamServiceHandler builds an HTTP handler from the service implementation. It returns the path
+// on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewTeamServiceHandler(svc TeamServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	teamServiceMethods := v1.File_candor_v1_api_proto.Services().ByName("TeamService").Methods()
+	teamServiceListAlertsHandler := connect.NewUnaryHandler(
+		TeamServiceListAlertsProcedure,
+		svc.ListAlerts,
+		connect.WithSchema(teamServiceMethods.ByName("ListAlerts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	teamServiceAcknowledgeHandler := connect.NewUnaryHandler(
+		TeamServiceAcknowledgeProcedure,
+		svc.Acknowledge,
+		connect.WithSchema(teamServiceMethods.ByName("Acknowledge")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/candor.v1.TeamService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case TeamServiceListAlertsProcedure:
+			teamServiceListAlertsHandler.ServeHTTP(w, r)
+		case TeamServiceAcknowledgeProcedure:
+			teamServiceAcknowledgeHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedTeamServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedTeamServiceHandler struct{}
+
+func (UnimplementedTeamServiceHandler) ListAlerts(context.Context, *connect.Request[v1.ListAlertsRequest]) (*connect.Response[v1.ListAlertsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.TeamService.ListAlerts is not implemented"))
+}
+
+func (UnimplementedTeamServiceHandler) Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("candor.v1.TeamService.Acknowledge is not implemented"))
 }
 
 // LedgerServiceClient is a client for the candor.v1.LedgerService service.

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -35,6 +36,9 @@ const (
 	IncidentState_INCIDENT_STATE_ABORTING    IncidentState = 5
 	IncidentState_INCIDENT_STATE_ABORTED     IncidentState = 6
 	IncidentState_INCIDENT_STATE_SHREDDED    IncidentState = 7
+	// The last word is on its way; nothing else is sent any more.
+	IncidentState_INCIDENT_STATE_CLOSING IncidentState = 8
+	IncidentState_INCIDENT_STATE_CLOSED  IncidentState = 9
 )
 
 // Enum value maps for IncidentState.
@@ -48,6 +52,8 @@ var (
 		5: "INCIDENT_STATE_ABORTING",
 		6: "INCIDENT_STATE_ABORTED",
 		7: "INCIDENT_STATE_SHREDDED",
+		8: "INCIDENT_STATE_CLOSING",
+		9: "INCIDENT_STATE_CLOSED",
 	}
 	IncidentState_value = map[string]int32{
 		"INCIDENT_STATE_UNSPECIFIED": 0,
@@ -58,6 +64,8 @@ var (
 		"INCIDENT_STATE_ABORTING":    5,
 		"INCIDENT_STATE_ABORTED":     6,
 		"INCIDENT_STATE_SHREDDED":    7,
+		"INCIDENT_STATE_CLOSING":     8,
+		"INCIDENT_STATE_CLOSED":      9,
 	}
 )
 
@@ -150,6 +158,121 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_candor_v1_api_proto_rawDescGZIP(), []int{1}
 }
 
+// FollowUpAnswer is what a person says of a follow-up that asks.
+type FollowUpAnswer int32
+
+const (
+	FollowUpAnswer_FOLLOW_UP_ANSWER_UNSPECIFIED FollowUpAnswer = 0
+	FollowUpAnswer_FOLLOW_UP_ANSWER_SEND        FollowUpAnswer = 1
+	FollowUpAnswer_FOLLOW_UP_ANSWER_SKIP        FollowUpAnswer = 2
+)
+
+// Enum value maps for FollowUpAnswer.
+var (
+	FollowUpAnswer_name = map[int32]string{
+		0: "FOLLOW_UP_ANSWER_UNSPECIFIED",
+		1: "FOLLOW_UP_ANSWER_SEND",
+		2: "FOLLOW_UP_ANSWER_SKIP",
+	}
+	FollowUpAnswer_value = map[string]int32{
+		"FOLLOW_UP_ANSWER_UNSPECIFIED": 0,
+		"FOLLOW_UP_ANSWER_SEND":        1,
+		"FOLLOW_UP_ANSWER_SKIP":        2,
+	}
+)
+
+func (x FollowUpAnswer) Enum() *FollowUpAnswer {
+	p := new(FollowUpAnswer)
+	*p = x
+	return p
+}
+
+func (x FollowUpAnswer) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FollowUpAnswer) Descriptor() protoreflect.EnumDescriptor {
+	return file_candor_v1_api_proto_enumTypes[2].Descriptor()
+}
+
+func (FollowUpAnswer) Type() protoreflect.EnumType {
+	return &file_candor_v1_api_proto_enumTypes[2]
+}
+
+func (x FollowUpAnswer) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FollowUpAnswer.Descriptor instead.
+func (FollowUpAnswer) EnumDescriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{2}
+}
+
+// TimelineState is where an entry stands.
+type TimelineState int32
+
+const (
+	TimelineState_TIMELINE_STATE_UNSPECIFIED TimelineState = 0
+	// Everybody got it who gets it.
+	TimelineState_TIMELINE_STATE_PAST    TimelineState = 1
+	TimelineState_TIMELINE_STATE_RUNNING TimelineState = 2
+	TimelineState_TIMELINE_STATE_COMING  TimelineState = 3
+	// It waits for a person.
+	TimelineState_TIMELINE_STATE_ASKS    TimelineState = 4
+	TimelineState_TIMELINE_STATE_SKIPPED TimelineState = 5
+	// Drafted, and not approved by a second person.
+	TimelineState_TIMELINE_STATE_DRAFT TimelineState = 6
+)
+
+// Enum value maps for TimelineState.
+var (
+	TimelineState_name = map[int32]string{
+		0: "TIMELINE_STATE_UNSPECIFIED",
+		1: "TIMELINE_STATE_PAST",
+		2: "TIMELINE_STATE_RUNNING",
+		3: "TIMELINE_STATE_COMING",
+		4: "TIMELINE_STATE_ASKS",
+		5: "TIMELINE_STATE_SKIPPED",
+		6: "TIMELINE_STATE_DRAFT",
+	}
+	TimelineState_value = map[string]int32{
+		"TIMELINE_STATE_UNSPECIFIED": 0,
+		"TIMELINE_STATE_PAST":        1,
+		"TIMELINE_STATE_RUNNING":     2,
+		"TIMELINE_STATE_COMING":      3,
+		"TIMELINE_STATE_ASKS":        4,
+		"TIMELINE_STATE_SKIPPED":     5,
+		"TIMELINE_STATE_DRAFT":       6,
+	}
+)
+
+func (x TimelineState) Enum() *TimelineState {
+	p := new(TimelineState)
+	*p = x
+	return p
+}
+
+func (x TimelineState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TimelineState) Descriptor() protoreflect.EnumDescriptor {
+	return file_candor_v1_api_proto_enumTypes[3].Descriptor()
+}
+
+func (TimelineState) Type() protoreflect.EnumType {
+	return &file_candor_v1_api_proto_enumTypes[3]
+}
+
+func (x TimelineState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TimelineState.Descriptor instead.
+func (TimelineState) EnumDescriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{3}
+}
+
 // Incident is one breach as the api knows it.
 type Incident struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -168,8 +291,11 @@ type Incident struct {
 	// Why the incident is in this state, where somebody said so.
 	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Last sequence on breach.incident.<id>.
-	Sequence      uint64            `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Additions     []*AdditionStatus `protobuf:"bytes,14,rep,name=additions,proto3" json:"additions,omitempty"`
+	Sequence  uint64            `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Additions []*AdditionStatus `protobuf:"bytes,14,rep,name=additions,proto3" json:"additions,omitempty"`
+	// A follow-up that waits for a person.
+	Asks          *FollowUpDecided       `protobuf:"bytes,15,opt,name=asks,proto3" json:"asks,omitempty"`
+	ClosedAt      *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=closed_at,json=closedAt,proto3" json:"closed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +424,20 @@ func (x *Incident) GetSequence() uint64 {
 func (x *Incident) GetAdditions() []*AdditionStatus {
 	if x != nil {
 		return x.Additions
+	}
+	return nil
+}
+
+func (x *Incident) GetAsks() *FollowUpDecided {
+	if x != nil {
+		return x.Asks
+	}
+	return nil
+}
+
+func (x *Incident) GetClosedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedAt
 	}
 	return nil
 }
@@ -963,9 +1103,11 @@ func (x *GetRosterResponse) GetManifest() *RosterManifest {
 }
 
 type PreviewRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
-	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Count    uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Wave of the plan, or of an addition; empty means the first notice.
+	Wave          string `protobuf:"bytes,3,opt,name=wave,proto3" json:"wave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,6 +1154,13 @@ func (x *PreviewRequest) GetCount() uint32 {
 		return x.Count
 	}
 	return 0
+}
+
+func (x *PreviewRequest) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
 }
 
 type PreviewResponse struct {
@@ -3832,11 +3981,1174 @@ func (x *ImportSuppressionsResponse) GetImported() uint64 {
 	return 0
 }
 
+// UpdateRequest publishes news to customers.
+type UpdateRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// The file: front matter in YAML, then Markdown by language.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// When it goes out; unset: once it is approved.
+	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// In place of the next follow-up.
+	WithNext bool `protobuf:"varint,4,opt,name=with_next,json=withNext,proto3" json:"with_next,omitempty"`
+	// Who gets it; empty takes what the file says, and without that everybody who was told (of a correction, whoever got
+	// what it corrects).
+	Audience string `protobuf:"bytes,5,opt,name=audience,proto3" json:"audience,omitempty"`
+	// Count and show only, and draft nothing.
+	DryRun        bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateRequest) Reset() {
+	*x = UpdateRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateRequest) ProtoMessage() {}
+
+func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
+func (*UpdateRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *UpdateRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetWithNext() bool {
+	if x != nil {
+		return x.WithNext
+	}
+	return false
+}
+
+func (x *UpdateRequest) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type UpdateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without an id after a dry run.
+	Addition *AdditionStatus `protobuf:"bytes,1,opt,name=addition,proto3" json:"addition,omitempty"`
+	// What customers would read, masked.
+	Preview       []*PreviewMessage `protobuf:"bytes,2,rep,name=preview,proto3" json:"preview,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateResponse) Reset() {
+	*x = UpdateResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateResponse) ProtoMessage() {}
+
+func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
+func (*UpdateResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *UpdateResponse) GetAddition() *AdditionStatus {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+func (x *UpdateResponse) GetPreview() []*PreviewMessage {
+	if x != nil {
+		return x.Preview
+	}
+	return nil
+}
+
+type DecideFollowUpRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Answer        FollowUpAnswer         `protobuf:"varint,2,opt,name=answer,proto3,enum=candor.v1.FollowUpAnswer" json:"answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideFollowUpRequest) Reset() {
+	*x = DecideFollowUpRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideFollowUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideFollowUpRequest) ProtoMessage() {}
+
+func (x *DecideFollowUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideFollowUpRequest.ProtoReflect.Descriptor instead.
+func (*DecideFollowUpRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *DecideFollowUpRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *DecideFollowUpRequest) GetAnswer() FollowUpAnswer {
+	if x != nil {
+		return x.Answer
+	}
+	return FollowUpAnswer_FOLLOW_UP_ANSWER_UNSPECIFIED
+}
+
+type DecideFollowUpResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      *Incident              `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Decided       *FollowUpDecided       `protobuf:"bytes,2,opt,name=decided,proto3" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideFollowUpResponse) Reset() {
+	*x = DecideFollowUpResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideFollowUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideFollowUpResponse) ProtoMessage() {}
+
+func (x *DecideFollowUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideFollowUpResponse.ProtoReflect.Descriptor instead.
+func (*DecideFollowUpResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *DecideFollowUpResponse) GetIncident() *Incident {
+	if x != nil {
+		return x.Incident
+	}
+	return nil
+}
+
+func (x *DecideFollowUpResponse) GetDecided() *FollowUpDecided {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+type CloseRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Reasons, as candor status prints them, for which customers may stay untold.
+	Untold []string `protobuf:"bytes,2,rep,name=untold,proto3" json:"untold,omitempty"`
+	// Wishes to be called may stay open.
+	CallRequests bool         `protobuf:"varint,3,opt,name=call_requests,json=callRequests,proto3" json:"call_requests,omitempty"`
+	Calls        CallsAtClose `protobuf:"varint,4,opt,name=calls,proto3,enum=candor.v1.CallsAtClose" json:"calls,omitempty"`
+	// Say what stands in the way, and change nothing.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseRequest) Reset() {
+	*x = CloseRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseRequest) ProtoMessage() {}
+
+func (x *CloseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
+func (*CloseRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *CloseRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *CloseRequest) GetUntold() []string {
+	if x != nil {
+		return x.Untold
+	}
+	return nil
+}
+
+func (x *CloseRequest) GetCallRequests() bool {
+	if x != nil {
+		return x.CallRequests
+	}
+	return false
+}
+
+func (x *CloseRequest) GetCalls() CallsAtClose {
+	if x != nil {
+		return x.Calls
+	}
+	return CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED
+}
+
+func (x *CloseRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type CloseResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident *Incident              `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Set if a second person must approve the end.
+	Addition *AdditionStatus `protobuf:"bytes,2,opt,name=addition,proto3" json:"addition,omitempty"`
+	// Customers who are not told, by reason; wishes to be called that are open; calls that are not ended.
+	Untold           map[string]uint64 `protobuf:"bytes,3,rep,name=untold,proto3" json:"untold,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	CallRequestsOpen uint64            `protobuf:"varint,4,opt,name=call_requests_open,json=callRequestsOpen,proto3" json:"call_requests_open,omitempty"`
+	CallsOpen        uint64            `protobuf:"varint,5,opt,name=calls_open,json=callsOpen,proto3" json:"calls_open,omitempty"`
+	// Follow-ups that were still to come.
+	FollowUpsDropped uint64 `protobuf:"varint,6,opt,name=follow_ups_dropped,json=followUpsDropped,proto3" json:"follow_ups_dropped,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CloseResponse) Reset() {
+	*x = CloseResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseResponse) ProtoMessage() {}
+
+func (x *CloseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
+func (*CloseResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *CloseResponse) GetIncident() *Incident {
+	if x != nil {
+		return x.Incident
+	}
+	return nil
+}
+
+func (x *CloseResponse) GetAddition() *AdditionStatus {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+func (x *CloseResponse) GetUntold() map[string]uint64 {
+	if x != nil {
+		return x.Untold
+	}
+	return nil
+}
+
+func (x *CloseResponse) GetCallRequestsOpen() uint64 {
+	if x != nil {
+		return x.CallRequestsOpen
+	}
+	return 0
+}
+
+func (x *CloseResponse) GetCallsOpen() uint64 {
+	if x != nil {
+		return x.CallsOpen
+	}
+	return 0
+}
+
+func (x *CloseResponse) GetFollowUpsDropped() uint64 {
+	if x != nil {
+		return x.FollowUpsDropped
+	}
+	return 0
+}
+
+type ReopenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenRequest) Reset() {
+	*x = ReopenRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenRequest) ProtoMessage() {}
+
+func (x *ReopenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenRequest.ProtoReflect.Descriptor instead.
+func (*ReopenRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ReopenRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ReopenRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReopenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addition      *AdditionStatus        `protobuf:"bytes,1,opt,name=addition,proto3" json:"addition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenResponse) Reset() {
+	*x = ReopenResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenResponse) ProtoMessage() {}
+
+func (x *ReopenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenResponse.ProtoReflect.Descriptor instead.
+func (*ReopenResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *ReopenResponse) GetAddition() *AdditionStatus {
+	if x != nil {
+		return x.Addition
+	}
+	return nil
+}
+
+type GetTimelineRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Until when; unset: thirty days ahead.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// Of one customer: a phone number, an e-mail address, a code or a customer_ref. Empty: of all.
+	Customer      string `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTimelineRequest) Reset() {
+	*x = GetTimelineRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTimelineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTimelineRequest) ProtoMessage() {}
+
+func (x *GetTimelineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTimelineRequest.ProtoReflect.Descriptor instead.
+func (*GetTimelineRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *GetTimelineRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *GetTimelineRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *GetTimelineRequest) GetCustomer() string {
+	if x != nil {
+		return x.Customer
+	}
+	return ""
+}
+
+type GetTimelineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Timeline      *Timeline              `protobuf:"bytes,1,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTimelineResponse) Reset() {
+	*x = GetTimelineResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTimelineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTimelineResponse) ProtoMessage() {}
+
+func (x *GetTimelineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTimelineResponse.ProtoReflect.Descriptor instead.
+func (*GetTimelineResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *GetTimelineResponse) GetTimeline() *Timeline {
+	if x != nil {
+		return x.Timeline
+	}
+	return nil
+}
+
+// Timeline is past and coming messages, oldest first.
+type Timeline struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	AsOf     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// The incident's own, in which the cadence is reckoned.
+	TimeZone string           `protobuf:"bytes,3,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Entries  []*TimelineEntry `protobuf:"bytes,4,rep,name=entries,proto3" json:"entries,omitempty"`
+	// How far beside its instant a message may start, because the broker wakes to the second: more when the clock runs fast.
+	Slack *durationpb.Duration `protobuf:"bytes,5,opt,name=slack,proto3" json:"slack,omitempty"`
+	// What the timeline does not know, in sentences.
+	Notes         []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Timeline) Reset() {
+	*x = Timeline{}
+	mi := &file_candor_v1_api_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Timeline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Timeline) ProtoMessage() {}
+
+func (x *Timeline) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
+func (*Timeline) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *Timeline) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *Timeline) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *Timeline) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *Timeline) GetEntries() []*TimelineEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *Timeline) GetSlack() *durationpb.Duration {
+	if x != nil {
+		return x.Slack
+	}
+	return nil
+}
+
+func (x *Timeline) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// TimelineEntry is one wave.
+type TimelineEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for a follow-up that is not decided yet.
+	Wave string `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	// Name in the cadence; empty for what is not of the cadence.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// first_notice, resend, roster, follow_up, update, correction or closing_note
+	Kind     string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Title    string                 `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
+	State    TimelineState          `protobuf:"varint,5,opt,name=state,proto3,enum=candor.v1.TimelineState" json:"state,omitempty"`
+	DueAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	Channels []*TimelineChannel     `protobuf:"bytes,7,rep,name=channels,proto3" json:"channels,omitempty"`
+	// Why it is skipped or asks: a stable word.
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	Corrects      string `protobuf:"bytes,9,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelineEntry) Reset() {
+	*x = TimelineEntry{}
+	mi := &file_candor_v1_api_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelineEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelineEntry) ProtoMessage() {}
+
+func (x *TimelineEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelineEntry.ProtoReflect.Descriptor instead.
+func (*TimelineEntry) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *TimelineEntry) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetState() TimelineState {
+	if x != nil {
+		return x.State
+	}
+	return TimelineState_TIMELINE_STATE_UNSPECIFIED
+}
+
+func (x *TimelineEntry) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *TimelineEntry) GetChannels() []*TimelineChannel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *TimelineEntry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetCorrects() string {
+	if x != nil {
+		return x.Corrects
+	}
+	return ""
+}
+
+// TimelineChannel is one channel of an entry.
+type TimelineChannel struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	// Past: accepted or delivered. Coming: those whom it can reach as things stand.
+	Customers uint64 `protobuf:"varint,2,opt,name=customers,proto3" json:"customers,omitempty"`
+	// By time zone of the customers; for one customer there is one.
+	Windows []*TimelineWindow `protobuf:"bytes,3,rep,name=windows,proto3" json:"windows,omitempty"`
+	// Of one customer, past: where the notice stands.
+	Notice NoticeState `protobuf:"varint,4,opt,name=notice,proto3,enum=candor.v1.NoticeState" json:"notice,omitempty"`
+	// Of a wave that is going out: notices that may still be sent.
+	Left          uint64 `protobuf:"varint,5,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelineChannel) Reset() {
+	*x = TimelineChannel{}
+	mi := &file_candor_v1_api_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelineChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelineChannel) ProtoMessage() {}
+
+func (x *TimelineChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelineChannel.ProtoReflect.Descriptor instead.
+func (*TimelineChannel) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *TimelineChannel) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *TimelineChannel) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+func (x *TimelineChannel) GetWindows() []*TimelineWindow {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+func (x *TimelineChannel) GetNotice() NoticeState {
+	if x != nil {
+		return x.Notice
+	}
+	return NoticeState_NOTICE_STATE_UNSPECIFIED
+}
+
+func (x *TimelineChannel) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+// TimelineWindow is when the customers of a zone get it.
+type TimelineWindow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeZone      string                 `protobuf:"bytes,1,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	From          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	Customers     uint64                 `protobuf:"varint,4,opt,name=customers,proto3" json:"customers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelineWindow) Reset() {
+	*x = TimelineWindow{}
+	mi := &file_candor_v1_api_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelineWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelineWindow) ProtoMessage() {}
+
+func (x *TimelineWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelineWindow.ProtoReflect.Descriptor instead.
+func (*TimelineWindow) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *TimelineWindow) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *TimelineWindow) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *TimelineWindow) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *TimelineWindow) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+type ListAlertsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty means all incidents.
+	Incident string `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Also those that somebody acknowledged.
+	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlertsRequest) Reset() {
+	*x = ListAlertsRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlertsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlertsRequest) ProtoMessage() {}
+
+func (x *ListAlertsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlertsRequest.ProtoReflect.Descriptor instead.
+func (*ListAlertsRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *ListAlertsRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ListAlertsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type ListAlertsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alerts        []*Alert               `protobuf:"bytes,1,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAlertsResponse) Reset() {
+	*x = ListAlertsResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAlertsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAlertsResponse) ProtoMessage() {}
+
+func (x *ListAlertsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAlertsResponse.ProtoReflect.Descriptor instead.
+func (*ListAlertsResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *ListAlertsResponse) GetAlerts() []*Alert {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+type AcknowledgeRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Ids of alerts; empty means all that are open.
+	Alerts        []string `protobuf:"bytes,2,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeRequest) Reset() {
+	*x = AcknowledgeRequest{}
+	mi := &file_candor_v1_api_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeRequest) ProtoMessage() {}
+
+func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
+func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *AcknowledgeRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *AcknowledgeRequest) GetAlerts() []string {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+type AcknowledgeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Alerts        []*Alert               `protobuf:"bytes,1,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeResponse) Reset() {
+	*x = AcknowledgeResponse{}
+	mi := &file_candor_v1_api_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeResponse) ProtoMessage() {}
+
+func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_api_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
+func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_api_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *AcknowledgeResponse) GetAlerts() []*Alert {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
 var File_candor_v1_api_proto protoreflect.FileDescriptor
 
 const file_candor_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x16candor/v1/roster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x04\n" +
+	"\x13candor/v1/api.proto\x12\tcandor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16candor/v1/breach.proto\x1a\x16candor/v1/common.proto\x1a\x16candor/v1/ledger.proto\x1a\x14candor/v1/plan.proto\x1a\x16candor/v1/roster.proto\x1a\x14candor/v1/team.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x05\n" +
 	"\bIncident\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.candor.v1.IncidentStateR\x05state\x12\x1a\n" +
@@ -3856,7 +5168,9 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x0fpaused_channels\x18\v \x03(\x0e2\x12.candor.v1.ChannelR\x0epausedChannels\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x1a\n" +
 	"\bsequence\x18\r \x01(\x04R\bsequence\x127\n" +
-	"\tadditions\x18\x0e \x03(\v2\x19.candor.v1.AdditionStatusR\tadditions\"\xc3\x02\n" +
+	"\tadditions\x18\x0e \x03(\v2\x19.candor.v1.AdditionStatusR\tadditions\x12.\n" +
+	"\x04asks\x18\x0f \x01(\v2\x1a.candor.v1.FollowUpDecidedR\x04asks\x127\n" +
+	"\tclosed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\xc3\x02\n" +
 	"\x0eAdditionStatus\x12/\n" +
 	"\baddition\x18\x01 \x01(\v2\x13.candor.v1.AdditionR\baddition\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x1d\n" +
@@ -3897,10 +5211,11 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x10GetRosterRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\"J\n" +
 	"\x11GetRosterResponse\x125\n" +
-	"\bmanifest\x18\x01 \x01(\v2\x19.candor.v1.RosterManifestR\bmanifest\"V\n" +
+	"\bmanifest\x18\x01 \x01(\v2\x19.candor.v1.RosterManifestR\bmanifest\"j\n" +
 	"\x0ePreviewRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x1f\n" +
-	"\x05count\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x182(\x01R\x05count\"H\n" +
+	"\x05count\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x182(\x01R\x05count\x12\x12\n" +
+	"\x04wave\x18\x03 \x01(\tR\x04wave\"H\n" +
 	"\x0fPreviewResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.candor.v1.PreviewMessageR\bmessages\"\xe3\x01\n" +
 	"\x0ePreviewMessage\x12!\n" +
@@ -4080,7 +5395,91 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x19ImportSuppressionsRequest\x12M\n" +
 	"\fsuppressions\x18\x01 \x03(\v2\x1c.candor.v1.HashedSuppressionB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\fsuppressions\"8\n" +
 	"\x1aImportSuppressionsResponse\x12\x1a\n" +
-	"\bimported\x18\x01 \x01(\x04R\bimported*\xf4\x01\n" +
+	"\bimported\x18\x01 \x01(\x04R\bimported\"\xd3\x01\n" +
+	"\rUpdateRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x1f\n" +
+	"\x04text\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x10R\x04text\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
+	"\twith_next\x18\x04 \x01(\bR\bwithNext\x12\x1a\n" +
+	"\baudience\x18\x05 \x01(\tR\baudience\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"|\n" +
+	"\x0eUpdateResponse\x125\n" +
+	"\baddition\x18\x01 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\x123\n" +
+	"\apreview\x18\x02 \x03(\v2\x19.candor.v1.PreviewMessageR\apreview\"{\n" +
+	"\x15DecideFollowUpRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12=\n" +
+	"\x06answer\x18\x02 \x01(\x0e2\x19.candor.v1.FollowUpAnswerB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06answer\"\x7f\n" +
+	"\x16DecideFollowUpResponse\x12/\n" +
+	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\x124\n" +
+	"\adecided\x18\x02 \x01(\v2\x1a.candor.v1.FollowUpDecidedR\adecided\"\xb8\x01\n" +
+	"\fCloseRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x16\n" +
+	"\x06untold\x18\x02 \x03(\tR\x06untold\x12#\n" +
+	"\rcall_requests\x18\x03 \x01(\bR\fcallRequests\x12-\n" +
+	"\x05calls\x18\x04 \x01(\x0e2\x17.candor.v1.CallsAtCloseR\x05calls\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xeb\x02\n" +
+	"\rCloseResponse\x12/\n" +
+	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\x125\n" +
+	"\baddition\x18\x02 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\x12<\n" +
+	"\x06untold\x18\x03 \x03(\v2$.candor.v1.CloseResponse.UntoldEntryR\x06untold\x12,\n" +
+	"\x12call_requests_open\x18\x04 \x01(\x04R\x10callRequestsOpen\x12\x1d\n" +
+	"\n" +
+	"calls_open\x18\x05 \x01(\x04R\tcallsOpen\x12,\n" +
+	"\x12follow_ups_dropped\x18\x06 \x01(\x04R\x10followUpsDropped\x1a9\n" +
+	"\vUntoldEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"X\n" +
+	"\rReopenRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"G\n" +
+	"\x0eReopenResponse\x125\n" +
+	"\baddition\x18\x01 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\"\x91\x01\n" +
+	"\x12GetTimelineRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12$\n" +
+	"\bcustomer\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc0\x02R\bcustomer\"F\n" +
+	"\x13GetTimelineResponse\x12/\n" +
+	"\btimeline\x18\x01 \x01(\v2\x13.candor.v1.TimelineR\btimeline\"\xef\x01\n" +
+	"\bTimeline\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12/\n" +
+	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x1b\n" +
+	"\ttime_zone\x18\x03 \x01(\tR\btimeZone\x122\n" +
+	"\aentries\x18\x04 \x03(\v2\x18.candor.v1.TimelineEntryR\aentries\x12/\n" +
+	"\x05slack\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05slack\x12\x14\n" +
+	"\x05notes\x18\x06 \x03(\tR\x05notes\"\xb0\x02\n" +
+	"\rTimelineEntry\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05title\x18\x04 \x01(\tR\x05title\x12.\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x18.candor.v1.TimelineStateR\x05state\x121\n" +
+	"\x06due_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x126\n" +
+	"\bchannels\x18\a \x03(\v2\x1a.candor.v1.TimelineChannelR\bchannels\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12\x1a\n" +
+	"\bcorrects\x18\t \x01(\tR\bcorrects\"\xd6\x01\n" +
+	"\x0fTimelineChannel\x12,\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x1c\n" +
+	"\tcustomers\x18\x02 \x01(\x04R\tcustomers\x123\n" +
+	"\awindows\x18\x03 \x03(\v2\x19.candor.v1.TimelineWindowR\awindows\x12.\n" +
+	"\x06notice\x18\x04 \x01(\x0e2\x16.candor.v1.NoticeStateR\x06notice\x12\x12\n" +
+	"\x04left\x18\x05 \x01(\x04R\x04left\"\xad\x01\n" +
+	"\x0eTimelineWindow\x12\x1b\n" +
+	"\ttime_zone\x18\x01 \x01(\tR\btimeZone\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1c\n" +
+	"\tcustomers\x18\x04 \x01(\x04R\tcustomers\"A\n" +
+	"\x11ListAlertsRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\">\n" +
+	"\x12ListAlertsResponse\x12(\n" +
+	"\x06alerts\x18\x01 \x03(\v2\x10.candor.v1.AlertR\x06alerts\"Q\n" +
+	"\x12AcknowledgeRequest\x12#\n" +
+	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x16\n" +
+	"\x06alerts\x18\x02 \x03(\tR\x06alerts\"?\n" +
+	"\x13AcknowledgeResponse\x12(\n" +
+	"\x06alerts\x18\x01 \x03(\v2\x10.candor.v1.AlertR\x06alerts*\xab\x02\n" +
 	"\rIncidentState\x12\x1e\n" +
 	"\x1aINCIDENT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14INCIDENT_STATE_DRAFT\x10\x01\x12\x1b\n" +
@@ -4089,7 +5488,9 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x15INCIDENT_STATE_PAUSED\x10\x04\x12\x1b\n" +
 	"\x17INCIDENT_STATE_ABORTING\x10\x05\x12\x1a\n" +
 	"\x16INCIDENT_STATE_ABORTED\x10\x06\x12\x1b\n" +
-	"\x17INCIDENT_STATE_SHREDDED\x10\a*\x87\x01\n" +
+	"\x17INCIDENT_STATE_SHREDDED\x10\a\x12\x1a\n" +
+	"\x16INCIDENT_STATE_CLOSING\x10\b\x12\x19\n" +
+	"\x15INCIDENT_STATE_CLOSED\x10\t*\x87\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -4098,7 +5499,19 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\rROLE_APPROVER\x10\x03\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x04\x12\x0f\n" +
 	"\vROLE_DIALER\x10\x05\x12\x10\n" +
-	"\fROLE_MACHINE\x10\x062\xb2\x06\n" +
+	"\fROLE_MACHINE\x10\x06*h\n" +
+	"\x0eFollowUpAnswer\x12 \n" +
+	"\x1cFOLLOW_UP_ANSWER_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15FOLLOW_UP_ANSWER_SEND\x10\x01\x12\x19\n" +
+	"\x15FOLLOW_UP_ANSWER_SKIP\x10\x02*\xce\x01\n" +
+	"\rTimelineState\x12\x1e\n" +
+	"\x1aTIMELINE_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TIMELINE_STATE_PAST\x10\x01\x12\x1a\n" +
+	"\x16TIMELINE_STATE_RUNNING\x10\x02\x12\x19\n" +
+	"\x15TIMELINE_STATE_COMING\x10\x03\x12\x17\n" +
+	"\x13TIMELINE_STATE_ASKS\x10\x04\x12\x1a\n" +
+	"\x16TIMELINE_STATE_SKIPPED\x10\x05\x12\x18\n" +
+	"\x14TIMELINE_STATE_DRAFT\x10\x062\x91\t\n" +
 	"\x0fIncidentService\x12@\n" +
 	"\aDeclare\x12\x19.candor.v1.DeclareRequest\x1a\x1a.candor.v1.DeclareResponse\x12@\n" +
 	"\aApprove\x12\x19.candor.v1.ApproveRequest\x1a\x1a.candor.v1.ApproveResponse\x12=\n" +
@@ -4111,7 +5524,16 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x06Resume\x12\x18.candor.v1.ResumeRequest\x1a\x19.candor.v1.ResumeResponse\x12:\n" +
 	"\x05Abort\x12\x17.candor.v1.AbortRequest\x1a\x18.candor.v1.AbortResponse\x12:\n" +
 	"\x05Shred\x12\x17.candor.v1.ShredRequest\x1a\x18.candor.v1.ShredResponse\x12=\n" +
-	"\x06Resend\x12\x18.candor.v1.ResendRequest\x1a\x19.candor.v1.ResendResponse2\xee\x05\n" +
+	"\x06Resend\x12\x18.candor.v1.ResendRequest\x1a\x19.candor.v1.ResendResponse\x12=\n" +
+	"\x06Update\x12\x18.candor.v1.UpdateRequest\x1a\x19.candor.v1.UpdateResponse\x12U\n" +
+	"\x0eDecideFollowUp\x12 .candor.v1.DecideFollowUpRequest\x1a!.candor.v1.DecideFollowUpResponse\x12:\n" +
+	"\x05Close\x12\x17.candor.v1.CloseRequest\x1a\x18.candor.v1.CloseResponse\x12=\n" +
+	"\x06Reopen\x12\x18.candor.v1.ReopenRequest\x1a\x19.candor.v1.ReopenResponse\x12L\n" +
+	"\vGetTimeline\x12\x1d.candor.v1.GetTimelineRequest\x1a\x1e.candor.v1.GetTimelineResponse2\xa6\x01\n" +
+	"\vTeamService\x12I\n" +
+	"\n" +
+	"ListAlerts\x12\x1c.candor.v1.ListAlertsRequest\x1a\x1d.candor.v1.ListAlertsResponse\x12L\n" +
+	"\vAcknowledge\x12\x1d.candor.v1.AcknowledgeRequest\x1a\x1e.candor.v1.AcknowledgeResponse2\xee\x05\n" +
 	"\rLedgerService\x12F\n" +
 	"\tGetStatus\x12\x1b.candor.v1.GetStatusRequest\x1a\x1c.candor.v1.GetStatusResponse\x12N\n" +
 	"\vWatchStatus\x12\x1d.candor.v1.WatchStatusRequest\x1a\x1e.candor.v1.WatchStatusResponse0\x01\x12L\n" +
@@ -4145,212 +5567,279 @@ func file_candor_v1_api_proto_rawDescGZIP() []byte {
 	return file_candor_v1_api_proto_rawDescData
 }
 
-var file_candor_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_candor_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_candor_v1_api_proto_goTypes = []any{
 	(IncidentState)(0),                 // 0: candor.v1.IncidentState
 	(Role)(0),                          // 1: candor.v1.Role
-	(*Incident)(nil),                   // 2: candor.v1.Incident
-	(*AdditionStatus)(nil),             // 3: candor.v1.AdditionStatus
-	(*DeclareRequest)(nil),             // 4: candor.v1.DeclareRequest
-	(*DeclareResponse)(nil),            // 5: candor.v1.DeclareResponse
-	(*ApproveRequest)(nil),             // 6: candor.v1.ApproveRequest
-	(*ApproveResponse)(nil),            // 7: candor.v1.ApproveResponse
-	(*RejectRequest)(nil),              // 8: candor.v1.RejectRequest
-	(*RejectResponse)(nil),             // 9: candor.v1.RejectResponse
-	(*GetIncidentRequest)(nil),         // 10: candor.v1.GetIncidentRequest
-	(*GetIncidentResponse)(nil),        // 11: candor.v1.GetIncidentResponse
-	(*ListIncidentsRequest)(nil),       // 12: candor.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil),      // 13: candor.v1.ListIncidentsResponse
-	(*GetRosterRequest)(nil),           // 14: candor.v1.GetRosterRequest
-	(*GetRosterResponse)(nil),          // 15: candor.v1.GetRosterResponse
-	(*PreviewRequest)(nil),             // 16: candor.v1.PreviewRequest
-	(*PreviewResponse)(nil),            // 17: candor.v1.PreviewResponse
-	(*PreviewMessage)(nil),             // 18: candor.v1.PreviewMessage
-	(*PauseRequest)(nil),               // 19: candor.v1.PauseRequest
-	(*PauseResponse)(nil),              // 20: candor.v1.PauseResponse
-	(*ResumeRequest)(nil),              // 21: candor.v1.ResumeRequest
-	(*ResumeResponse)(nil),             // 22: candor.v1.ResumeResponse
-	(*AbortRequest)(nil),               // 23: candor.v1.AbortRequest
-	(*AbortResponse)(nil),              // 24: candor.v1.AbortResponse
-	(*ShredRequest)(nil),               // 25: candor.v1.ShredRequest
-	(*ShredResponse)(nil),              // 26: candor.v1.ShredResponse
-	(*GetStatusRequest)(nil),           // 27: candor.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),          // 28: candor.v1.GetStatusResponse
-	(*WatchStatusRequest)(nil),         // 29: candor.v1.WatchStatusRequest
-	(*WatchStatusResponse)(nil),        // 30: candor.v1.WatchStatusResponse
-	(*ListNoticesRequest)(nil),         // 31: candor.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),        // 32: candor.v1.ListNoticesResponse
-	(*ExportNoticesRequest)(nil),       // 33: candor.v1.ExportNoticesRequest
-	(*ExportNoticesResponse)(nil),      // 34: candor.v1.ExportNoticesResponse
-	(*SettleUncertainRequest)(nil),     // 35: candor.v1.SettleUncertainRequest
-	(*SettleUncertainResponse)(nil),    // 36: candor.v1.SettleUncertainResponse
-	(*ListDeadLettersRequest)(nil),     // 37: candor.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 38: candor.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),   // 39: candor.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil),  // 40: candor.v1.ReplayDeadLettersResponse
-	(*Token)(nil),                      // 41: candor.v1.Token
-	(*CreateTokenRequest)(nil),         // 42: candor.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 43: candor.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 44: candor.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 45: candor.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 46: candor.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 47: candor.v1.RevokeTokenResponse
-	(*ResendRequest)(nil),              // 48: candor.v1.ResendRequest
-	(*ResendResponse)(nil),             // 49: candor.v1.ResendResponse
-	(*ListUnreachedRequest)(nil),       // 50: candor.v1.ListUnreachedRequest
-	(*ListUnreachedResponse)(nil),      // 51: candor.v1.ListUnreachedResponse
-	(*Unreached)(nil),                  // 52: candor.v1.Unreached
-	(*FindRequest)(nil),                // 53: candor.v1.FindRequest
-	(*FindResponse)(nil),               // 54: candor.v1.FindResponse
-	(*FoundCustomer)(nil),              // 55: candor.v1.FoundCustomer
-	(*FoundNotice)(nil),                // 56: candor.v1.FoundNotice
-	(*NoticeEvent)(nil),                // 57: candor.v1.NoticeEvent
-	(*AddSuppressionsRequest)(nil),     // 58: candor.v1.AddSuppressionsRequest
-	(*Suppression)(nil),                // 59: candor.v1.Suppression
-	(*AddSuppressionsResponse)(nil),    // 60: candor.v1.AddSuppressionsResponse
-	(*SuppressionProblem)(nil),         // 61: candor.v1.SuppressionProblem
-	(*RemoveSuppressionsRequest)(nil),  // 62: candor.v1.RemoveSuppressionsRequest
-	(*RemoveSuppressionsResponse)(nil), // 63: candor.v1.RemoveSuppressionsResponse
-	(*ExportSuppressionsRequest)(nil),  // 64: candor.v1.ExportSuppressionsRequest
-	(*ExportSuppressionsResponse)(nil), // 65: candor.v1.ExportSuppressionsResponse
-	(*HashedSuppression)(nil),          // 66: candor.v1.HashedSuppression
-	(*ImportSuppressionsRequest)(nil),  // 67: candor.v1.ImportSuppressionsRequest
-	(*ImportSuppressionsResponse)(nil), // 68: candor.v1.ImportSuppressionsResponse
-	(*timestamppb.Timestamp)(nil),      // 69: google.protobuf.Timestamp
-	(*Plan)(nil),                       // 70: candor.v1.Plan
-	(Channel)(0),                       // 71: candor.v1.Channel
-	(*Addition)(nil),                   // 72: candor.v1.Addition
-	(*Declaration)(nil),                // 73: candor.v1.Declaration
-	(*RosterManifest)(nil),             // 74: candor.v1.RosterManifest
-	(*Status)(nil),                     // 75: candor.v1.Status
-	(NoticeState)(0),                   // 76: candor.v1.NoticeState
-	(*Notice)(nil),                     // 77: candor.v1.Notice
-	(*PageNotices)(nil),                // 78: candor.v1.PageNotices
-	(Settlement)(0),                    // 79: candor.v1.Settlement
-	(*NoticeKey)(nil),                  // 80: candor.v1.NoticeKey
-	(*DeadLetter)(nil),                 // 81: candor.v1.DeadLetter
-	(*PageKey)(nil),                    // 82: candor.v1.PageKey
-	(*ChannelWord)(nil),                // 83: candor.v1.ChannelWord
+	(FollowUpAnswer)(0),                // 2: candor.v1.FollowUpAnswer
+	(TimelineState)(0),                 // 3: candor.v1.TimelineState
+	(*Incident)(nil),                   // 4: candor.v1.Incident
+	(*AdditionStatus)(nil),             // 5: candor.v1.AdditionStatus
+	(*DeclareRequest)(nil),             // 6: candor.v1.DeclareRequest
+	(*DeclareResponse)(nil),            // 7: candor.v1.DeclareResponse
+	(*ApproveRequest)(nil),             // 8: candor.v1.ApproveRequest
+	(*ApproveResponse)(nil),            // 9: candor.v1.ApproveResponse
+	(*RejectRequest)(nil),              // 10: candor.v1.RejectRequest
+	(*RejectResponse)(nil),             // 11: candor.v1.RejectResponse
+	(*GetIncidentRequest)(nil),         // 12: candor.v1.GetIncidentRequest
+	(*GetIncidentResponse)(nil),        // 13: candor.v1.GetIncidentResponse
+	(*ListIncidentsRequest)(nil),       // 14: candor.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),      // 15: candor.v1.ListIncidentsResponse
+	(*GetRosterRequest)(nil),           // 16: candor.v1.GetRosterRequest
+	(*GetRosterResponse)(nil),          // 17: candor.v1.GetRosterResponse
+	(*PreviewRequest)(nil),             // 18: candor.v1.PreviewRequest
+	(*PreviewResponse)(nil),            // 19: candor.v1.PreviewResponse
+	(*PreviewMessage)(nil),             // 20: candor.v1.PreviewMessage
+	(*PauseRequest)(nil),               // 21: candor.v1.PauseRequest
+	(*PauseResponse)(nil),              // 22: candor.v1.PauseResponse
+	(*ResumeRequest)(nil),              // 23: candor.v1.ResumeRequest
+	(*ResumeResponse)(nil),             // 24: candor.v1.ResumeResponse
+	(*AbortRequest)(nil),               // 25: candor.v1.AbortRequest
+	(*AbortResponse)(nil),              // 26: candor.v1.AbortResponse
+	(*ShredRequest)(nil),               // 27: candor.v1.ShredRequest
+	(*ShredResponse)(nil),              // 28: candor.v1.ShredResponse
+	(*GetStatusRequest)(nil),           // 29: candor.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 30: candor.v1.GetStatusResponse
+	(*WatchStatusRequest)(nil),         // 31: candor.v1.WatchStatusRequest
+	(*WatchStatusResponse)(nil),        // 32: candor.v1.WatchStatusResponse
+	(*ListNoticesRequest)(nil),         // 33: candor.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),        // 34: candor.v1.ListNoticesResponse
+	(*ExportNoticesRequest)(nil),       // 35: candor.v1.ExportNoticesRequest
+	(*ExportNoticesResponse)(nil),      // 36: candor.v1.ExportNoticesResponse
+	(*SettleUncertainRequest)(nil),     // 37: candor.v1.SettleUncertainRequest
+	(*SettleUncertainResponse)(nil),    // 38: candor.v1.SettleUncertainResponse
+	(*ListDeadLettersRequest)(nil),     // 39: candor.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 40: candor.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),   // 41: candor.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),  // 42: candor.v1.ReplayDeadLettersResponse
+	(*Token)(nil),                      // 43: candor.v1.Token
+	(*CreateTokenRequest)(nil),         // 44: candor.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 45: candor.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 46: candor.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 47: candor.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 48: candor.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 49: candor.v1.RevokeTokenResponse
+	(*ResendRequest)(nil),              // 50: candor.v1.ResendRequest
+	(*ResendResponse)(nil),             // 51: candor.v1.ResendResponse
+	(*ListUnreachedRequest)(nil),       // 52: candor.v1.ListUnreachedRequest
+	(*ListUnreachedResponse)(nil),      // 53: candor.v1.ListUnreachedResponse
+	(*Unreached)(nil),                  // 54: candor.v1.Unreached
+	(*FindRequest)(nil),                // 55: candor.v1.FindRequest
+	(*FindResponse)(nil),               // 56: candor.v1.FindResponse
+	(*FoundCustomer)(nil),              // 57: candor.v1.FoundCustomer
+	(*FoundNotice)(nil),                // 58: candor.v1.FoundNotice
+	(*NoticeEvent)(nil),                // 59: candor.v1.NoticeEvent
+	(*AddSuppressionsRequest)(nil),     // 60: candor.v1.AddSuppressionsRequest
+	(*Suppression)(nil),                // 61: candor.v1.Suppression
+	(*AddSuppressionsResponse)(nil),    // 62: candor.v1.AddSuppressionsResponse
+	(*SuppressionProblem)(nil),         // 63: candor.v1.SuppressionProblem
+	(*RemoveSuppressionsRequest)(nil),  // 64: candor.v1.RemoveSuppressionsRequest
+	(*RemoveSuppressionsResponse)(nil), // 65: candor.v1.RemoveSuppressionsResponse
+	(*ExportSuppressionsRequest)(nil),  // 66: candor.v1.ExportSuppressionsRequest
+	(*ExportSuppressionsResponse)(nil), // 67: candor.v1.ExportSuppressionsResponse
+	(*HashedSuppression)(nil),          // 68: candor.v1.HashedSuppression
+	(*ImportSuppressionsRequest)(nil),  // 69: candor.v1.ImportSuppressionsRequest
+	(*ImportSuppressionsResponse)(nil), // 70: candor.v1.ImportSuppressionsResponse
+	(*UpdateRequest)(nil),              // 71: candor.v1.UpdateRequest
+	(*UpdateResponse)(nil),             // 72: candor.v1.UpdateResponse
+	(*DecideFollowUpRequest)(nil),      // 73: candor.v1.DecideFollowUpRequest
+	(*DecideFollowUpResponse)(nil),     // 74: candor.v1.DecideFollowUpResponse
+	(*CloseRequest)(nil),               // 75: candor.v1.CloseRequest
+	(*CloseResponse)(nil),              // 76: candor.v1.CloseResponse
+	(*ReopenRequest)(nil),              // 77: candor.v1.ReopenRequest
+	(*ReopenResponse)(nil),             // 78: candor.v1.ReopenResponse
+	(*GetTimelineRequest)(nil),         // 79: candor.v1.GetTimelineRequest
+	(*GetTimelineResponse)(nil),        // 80: candor.v1.GetTimelineResponse
+	(*Timeline)(nil),                   // 81: candor.v1.Timeline
+	(*TimelineEntry)(nil),              // 82: candor.v1.TimelineEntry
+	(*TimelineChannel)(nil),            // 83: candor.v1.TimelineChannel
+	(*TimelineWindow)(nil),             // 84: candor.v1.TimelineWindow
+	(*ListAlertsRequest)(nil),          // 85: candor.v1.ListAlertsRequest
+	(*ListAlertsResponse)(nil),         // 86: candor.v1.ListAlertsResponse
+	(*AcknowledgeRequest)(nil),         // 87: candor.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),        // 88: candor.v1.AcknowledgeResponse
+	nil,                                // 89: candor.v1.CloseResponse.UntoldEntry
+	(*timestamppb.Timestamp)(nil),      // 90: google.protobuf.Timestamp
+	(*Plan)(nil),                       // 91: candor.v1.Plan
+	(Channel)(0),                       // 92: candor.v1.Channel
+	(*FollowUpDecided)(nil),            // 93: candor.v1.FollowUpDecided
+	(*Addition)(nil),                   // 94: candor.v1.Addition
+	(*Declaration)(nil),                // 95: candor.v1.Declaration
+	(*RosterManifest)(nil),             // 96: candor.v1.RosterManifest
+	(*Status)(nil),                     // 97: candor.v1.Status
+	(NoticeState)(0),                   // 98: candor.v1.NoticeState
+	(*Notice)(nil),                     // 99: candor.v1.Notice
+	(*PageNotices)(nil),                // 100: candor.v1.PageNotices
+	(Settlement)(0),                    // 101: candor.v1.Settlement
+	(*NoticeKey)(nil),                  // 102: candor.v1.NoticeKey
+	(*DeadLetter)(nil),                 // 103: candor.v1.DeadLetter
+	(*PageKey)(nil),                    // 104: candor.v1.PageKey
+	(*ChannelWord)(nil),                // 105: candor.v1.ChannelWord
+	(CallsAtClose)(0),                  // 106: candor.v1.CallsAtClose
+	(*durationpb.Duration)(nil),        // 107: google.protobuf.Duration
+	(*Alert)(nil),                      // 108: candor.v1.Alert
 }
 var file_candor_v1_api_proto_depIdxs = []int32{
-	0,  // 0: candor.v1.Incident.state:type_name -> candor.v1.IncidentState
-	69, // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
-	69, // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	70, // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
-	71, // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
-	3,  // 5: candor.v1.Incident.additions:type_name -> candor.v1.AdditionStatus
-	72, // 6: candor.v1.AdditionStatus.addition:type_name -> candor.v1.Addition
-	69, // 7: candor.v1.AdditionStatus.drafted_at:type_name -> google.protobuf.Timestamp
-	69, // 8: candor.v1.AdditionStatus.approved_at:type_name -> google.protobuf.Timestamp
-	73, // 9: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
-	2,  // 10: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
-	2,  // 11: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
-	2,  // 12: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
-	2,  // 13: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
-	2,  // 14: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
-	74, // 15: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
-	18, // 16: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
-	71, // 17: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
-	71, // 18: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
-	2,  // 19: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
-	71, // 20: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
-	2,  // 21: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
-	2,  // 22: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
-	2,  // 23: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
-	75, // 24: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
-	75, // 25: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
-	71, // 26: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
-	76, // 27: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
-	77, // 28: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
-	78, // 29: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
-	79, // 30: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
-	80, // 31: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
-	71, // 32: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
-	81, // 33: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
-	82, // 34: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
-	1,  // 35: candor.v1.Token.roles:type_name -> candor.v1.Role
-	69, // 36: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 37: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
-	41, // 38: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
-	41, // 39: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
-	71, // 40: candor.v1.ResendRequest.channels:type_name -> candor.v1.Channel
-	3,  // 41: candor.v1.ResendResponse.addition:type_name -> candor.v1.AdditionStatus
-	52, // 42: candor.v1.ListUnreachedResponse.customers:type_name -> candor.v1.Unreached
-	83, // 43: candor.v1.Unreached.notices:type_name -> candor.v1.ChannelWord
-	55, // 44: candor.v1.FindResponse.customers:type_name -> candor.v1.FoundCustomer
-	56, // 45: candor.v1.FoundCustomer.notices:type_name -> candor.v1.FoundNotice
-	80, // 46: candor.v1.FoundNotice.key:type_name -> candor.v1.NoticeKey
-	76, // 47: candor.v1.FoundNotice.state:type_name -> candor.v1.NoticeState
-	57, // 48: candor.v1.FoundNotice.events:type_name -> candor.v1.NoticeEvent
-	69, // 49: candor.v1.NoticeEvent.at:type_name -> google.protobuf.Timestamp
-	59, // 50: candor.v1.AddSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
-	71, // 51: candor.v1.Suppression.channel:type_name -> candor.v1.Channel
-	61, // 52: candor.v1.AddSuppressionsResponse.problems:type_name -> candor.v1.SuppressionProblem
-	59, // 53: candor.v1.RemoveSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
-	66, // 54: candor.v1.ExportSuppressionsResponse.suppressions:type_name -> candor.v1.HashedSuppression
-	66, // 55: candor.v1.ImportSuppressionsRequest.suppressions:type_name -> candor.v1.HashedSuppression
-	4,  // 56: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
-	6,  // 57: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
-	8,  // 58: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
-	10, // 59: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
-	12, // 60: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
-	14, // 61: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
-	16, // 62: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
-	19, // 63: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
-	21, // 64: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
-	23, // 65: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
-	25, // 66: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
-	48, // 67: candor.v1.IncidentService.Resend:input_type -> candor.v1.ResendRequest
-	27, // 68: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
-	29, // 69: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
-	31, // 70: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
-	33, // 71: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
-	35, // 72: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
-	37, // 73: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
-	39, // 74: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
-	50, // 75: candor.v1.LedgerService.ListUnreached:input_type -> candor.v1.ListUnreachedRequest
-	53, // 76: candor.v1.LedgerService.Find:input_type -> candor.v1.FindRequest
-	58, // 77: candor.v1.SuppressionService.AddSuppressions:input_type -> candor.v1.AddSuppressionsRequest
-	62, // 78: candor.v1.SuppressionService.RemoveSuppressions:input_type -> candor.v1.RemoveSuppressionsRequest
-	64, // 79: candor.v1.SuppressionService.ExportSuppressions:input_type -> candor.v1.ExportSuppressionsRequest
-	67, // 80: candor.v1.SuppressionService.ImportSuppressions:input_type -> candor.v1.ImportSuppressionsRequest
-	42, // 81: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
-	44, // 82: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
-	46, // 83: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
-	5,  // 84: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
-	7,  // 85: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
-	9,  // 86: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
-	11, // 87: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
-	13, // 88: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
-	15, // 89: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
-	17, // 90: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
-	20, // 91: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
-	22, // 92: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
-	24, // 93: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
-	26, // 94: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
-	49, // 95: candor.v1.IncidentService.Resend:output_type -> candor.v1.ResendResponse
-	28, // 96: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
-	30, // 97: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
-	32, // 98: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
-	34, // 99: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
-	36, // 100: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
-	38, // 101: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
-	40, // 102: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
-	51, // 103: candor.v1.LedgerService.ListUnreached:output_type -> candor.v1.ListUnreachedResponse
-	54, // 104: candor.v1.LedgerService.Find:output_type -> candor.v1.FindResponse
-	60, // 105: candor.v1.SuppressionService.AddSuppressions:output_type -> candor.v1.AddSuppressionsResponse
-	63, // 106: candor.v1.SuppressionService.RemoveSuppressions:output_type -> candor.v1.RemoveSuppressionsResponse
-	65, // 107: candor.v1.SuppressionService.ExportSuppressions:output_type -> candor.v1.ExportSuppressionsResponse
-	68, // 108: candor.v1.SuppressionService.ImportSuppressions:output_type -> candor.v1.ImportSuppressionsResponse
-	43, // 109: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
-	45, // 110: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
-	47, // 111: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
-	84, // [84:112] is the sub-list for method output_type
-	56, // [56:84] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	0,   // 0: candor.v1.Incident.state:type_name -> candor.v1.IncidentState
+	90,  // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
+	90,  // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	91,  // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
+	92,  // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
+	5,   // 5: candor.v1.Incident.additions:type_name -> candor.v1.AdditionStatus
+	93,  // 6: candor.v1.Incident.asks:type_name -> candor.v1.FollowUpDecided
+	90,  // 7: candor.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	94,  // 8: candor.v1.AdditionStatus.addition:type_name -> candor.v1.Addition
+	90,  // 9: candor.v1.AdditionStatus.drafted_at:type_name -> google.protobuf.Timestamp
+	90,  // 10: candor.v1.AdditionStatus.approved_at:type_name -> google.protobuf.Timestamp
+	95,  // 11: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
+	4,   // 12: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
+	4,   // 13: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
+	4,   // 14: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
+	4,   // 15: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
+	4,   // 16: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
+	96,  // 17: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
+	20,  // 18: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
+	92,  // 19: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
+	92,  // 20: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
+	4,   // 21: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
+	92,  // 22: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
+	4,   // 23: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
+	4,   // 24: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
+	4,   // 25: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
+	97,  // 26: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
+	97,  // 27: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
+	92,  // 28: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
+	98,  // 29: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
+	99,  // 30: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
+	100, // 31: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
+	101, // 32: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
+	102, // 33: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
+	92,  // 34: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
+	103, // 35: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
+	104, // 36: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
+	1,   // 37: candor.v1.Token.roles:type_name -> candor.v1.Role
+	90,  // 38: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	1,   // 39: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
+	43,  // 40: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
+	43,  // 41: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
+	92,  // 42: candor.v1.ResendRequest.channels:type_name -> candor.v1.Channel
+	5,   // 43: candor.v1.ResendResponse.addition:type_name -> candor.v1.AdditionStatus
+	54,  // 44: candor.v1.ListUnreachedResponse.customers:type_name -> candor.v1.Unreached
+	105, // 45: candor.v1.Unreached.notices:type_name -> candor.v1.ChannelWord
+	57,  // 46: candor.v1.FindResponse.customers:type_name -> candor.v1.FoundCustomer
+	58,  // 47: candor.v1.FoundCustomer.notices:type_name -> candor.v1.FoundNotice
+	102, // 48: candor.v1.FoundNotice.key:type_name -> candor.v1.NoticeKey
+	98,  // 49: candor.v1.FoundNotice.state:type_name -> candor.v1.NoticeState
+	59,  // 50: candor.v1.FoundNotice.events:type_name -> candor.v1.NoticeEvent
+	90,  // 51: candor.v1.NoticeEvent.at:type_name -> google.protobuf.Timestamp
+	61,  // 52: candor.v1.AddSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
+	92,  // 53: candor.v1.Suppression.channel:type_name -> candor.v1.Channel
+	63,  // 54: candor.v1.AddSuppressionsResponse.problems:type_name -> candor.v1.SuppressionProblem
+	61,  // 55: candor.v1.RemoveSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
+	68,  // 56: candor.v1.ExportSuppressionsResponse.suppressions:type_name -> candor.v1.HashedSuppression
+	68,  // 57: candor.v1.ImportSuppressionsRequest.suppressions:type_name -> candor.v1.HashedSuppression
+	90,  // 58: candor.v1.UpdateRequest.at:type_name -> google.protobuf.Timestamp
+	5,   // 59: candor.v1.UpdateResponse.addition:type_name -> candor.v1.AdditionStatus
+	20,  // 60: candor.v1.UpdateResponse.preview:type_name -> candor.v1.PreviewMessage
+	2,   // 61: candor.v1.DecideFollowUpRequest.answer:type_name -> candor.v1.FollowUpAnswer
+	4,   // 62: candor.v1.DecideFollowUpResponse.incident:type_name -> candor.v1.Incident
+	93,  // 63: candor.v1.DecideFollowUpResponse.decided:type_name -> candor.v1.FollowUpDecided
+	106, // 64: candor.v1.CloseRequest.calls:type_name -> candor.v1.CallsAtClose
+	4,   // 65: candor.v1.CloseResponse.incident:type_name -> candor.v1.Incident
+	5,   // 66: candor.v1.CloseResponse.addition:type_name -> candor.v1.AdditionStatus
+	89,  // 67: candor.v1.CloseResponse.untold:type_name -> candor.v1.CloseResponse.UntoldEntry
+	5,   // 68: candor.v1.ReopenResponse.addition:type_name -> candor.v1.AdditionStatus
+	90,  // 69: candor.v1.GetTimelineRequest.until:type_name -> google.protobuf.Timestamp
+	81,  // 70: candor.v1.GetTimelineResponse.timeline:type_name -> candor.v1.Timeline
+	90,  // 71: candor.v1.Timeline.as_of:type_name -> google.protobuf.Timestamp
+	82,  // 72: candor.v1.Timeline.entries:type_name -> candor.v1.TimelineEntry
+	107, // 73: candor.v1.Timeline.slack:type_name -> google.protobuf.Duration
+	3,   // 74: candor.v1.TimelineEntry.state:type_name -> candor.v1.TimelineState
+	90,  // 75: candor.v1.TimelineEntry.due_at:type_name -> google.protobuf.Timestamp
+	83,  // 76: candor.v1.TimelineEntry.channels:type_name -> candor.v1.TimelineChannel
+	92,  // 77: candor.v1.TimelineChannel.channel:type_name -> candor.v1.Channel
+	84,  // 78: candor.v1.TimelineChannel.windows:type_name -> candor.v1.TimelineWindow
+	98,  // 79: candor.v1.TimelineChannel.notice:type_name -> candor.v1.NoticeState
+	90,  // 80: candor.v1.TimelineWindow.from:type_name -> google.protobuf.Timestamp
+	90,  // 81: candor.v1.TimelineWindow.until:type_name -> google.protobuf.Timestamp
+	108, // 82: candor.v1.ListAlertsResponse.alerts:type_name -> candor.v1.Alert
+	108, // 83: candor.v1.AcknowledgeResponse.alerts:type_name -> candor.v1.Alert
+	6,   // 84: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
+	8,   // 85: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
+	10,  // 86: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
+	12,  // 87: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
+	14,  // 88: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
+	16,  // 89: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
+	18,  // 90: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
+	21,  // 91: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
+	23,  // 92: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
+	25,  // 93: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
+	27,  // 94: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
+	50,  // 95: candor.v1.IncidentService.Resend:input_type -> candor.v1.ResendRequest
+	71,  // 96: candor.v1.IncidentService.Update:input_type -> candor.v1.UpdateRequest
+	73,  // 97: candor.v1.IncidentService.DecideFollowUp:input_type -> candor.v1.DecideFollowUpRequest
+	75,  // 98: candor.v1.IncidentService.Close:input_type -> candor.v1.CloseRequest
+	77,  // 99: candor.v1.IncidentService.Reopen:input_type -> candor.v1.ReopenRequest
+	79,  // 100: candor.v1.IncidentService.GetTimeline:input_type -> candor.v1.GetTimelineRequest
+	85,  // 101: candor.v1.TeamService.ListAlerts:input_type -> candor.v1.ListAlertsRequest
+	87,  // 102: candor.v1.TeamService.Acknowledge:input_type -> candor.v1.AcknowledgeRequest
+	29,  // 103: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
+	31,  // 104: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
+	33,  // 105: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
+	35,  // 106: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
+	37,  // 107: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
+	39,  // 108: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
+	41,  // 109: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
+	52,  // 110: candor.v1.LedgerService.ListUnreached:input_type -> candor.v1.ListUnreachedRequest
+	55,  // 111: candor.v1.LedgerService.Find:input_type -> candor.v1.FindRequest
+	60,  // 112: candor.v1.SuppressionService.AddSuppressions:input_type -> candor.v1.AddSuppressionsRequest
+	64,  // 113: candor.v1.SuppressionService.RemoveSuppressions:input_type -> candor.v1.RemoveSuppressionsRequest
+	66,  // 114: candor.v1.SuppressionService.ExportSuppressions:input_type -> candor.v1.ExportSuppressionsRequest
+	69,  // 115: candor.v1.SuppressionService.ImportSuppressions:input_type -> candor.v1.ImportSuppressionsRequest
+	44,  // 116: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
+	46,  // 117: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
+	48,  // 118: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
+	7,   // 119: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
+	9,   // 120: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
+	11,  // 121: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
+	13,  // 122: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
+	15,  // 123: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
+	17,  // 124: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
+	19,  // 125: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
+	22,  // 126: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
+	24,  // 127: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
+	26,  // 128: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
+	28,  // 129: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
+	51,  // 130: candor.v1.IncidentService.Resend:output_type -> candor.v1.ResendResponse
+	72,  // 131: candor.v1.IncidentService.Update:output_type -> candor.v1.UpdateResponse
+	74,  // 132: candor.v1.IncidentService.DecideFollowUp:output_type -> candor.v1.DecideFollowUpResponse
+	76,  // 133: candor.v1.IncidentService.Close:output_type -> candor.v1.CloseResponse
+	78,  // 134: candor.v1.IncidentService.Reopen:output_type -> candor.v1.ReopenResponse
+	80,  // 135: candor.v1.IncidentService.GetTimeline:output_type -> candor.v1.GetTimelineResponse
+	86,  // 136: candor.v1.TeamService.ListAlerts:output_type -> candor.v1.ListAlertsResponse
+	88,  // 137: candor.v1.TeamService.Acknowledge:output_type -> candor.v1.AcknowledgeResponse
+	30,  // 138: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
+	32,  // 139: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
+	34,  // 140: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
+	36,  // 141: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
+	38,  // 142: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
+	40,  // 143: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
+	42,  // 144: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
+	53,  // 145: candor.v1.LedgerService.ListUnreached:output_type -> candor.v1.ListUnreachedResponse
+	56,  // 146: candor.v1.LedgerService.Find:output_type -> candor.v1.FindResponse
+	62,  // 147: candor.v1.SuppressionService.AddSuppressions:output_type -> candor.v1.AddSuppressionsResponse
+	65,  // 148: candor.v1.SuppressionService.RemoveSuppressions:output_type -> candor.v1.RemoveSuppressionsResponse
+	67,  // 149: candor.v1.SuppressionService.ExportSuppressions:output_type -> candor.v1.ExportSuppressionsResponse
+	70,  // 150: candor.v1.SuppressionService.ImportSuppressions:output_type -> candor.v1.ImportSuppressionsResponse
+	45,  // 151: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
+	47,  // 152: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
+	49,  // 153: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
+	119, // [119:154] is the sub-list for method output_type
+	84,  // [84:119] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_api_proto_init() }
@@ -4363,15 +5852,16 @@ func file_candor_v1_api_proto_init() {
 	file_candor_v1_ledger_proto_init()
 	file_candor_v1_plan_proto_init()
 	file_candor_v1_roster_proto_init()
+	file_candor_v1_team_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_api_proto_rawDesc), len(file_candor_v1_api_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   67,
+			NumEnums:      4,
+			NumMessages:   86,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_candor_v1_api_proto_goTypes,
 		DependencyIndexes: file_candor_v1_api_proto_depIdxs,

@@ -23,6 +23,113 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FollowUpDecision is what becomes of a message that is due.
+type FollowUpDecision int32
+
+const (
+	FollowUpDecision_FOLLOW_UP_DECISION_UNSPECIFIED FollowUpDecision = 0
+	// It is planned as a wave.
+	FollowUpDecision_FOLLOW_UP_DECISION_SEND FollowUpDecision = 1
+	FollowUpDecision_FOLLOW_UP_DECISION_SKIP FollowUpDecision = 2
+	// A person must say whether it is sent: there is no text for it, or it is late.
+	FollowUpDecision_FOLLOW_UP_DECISION_ASK FollowUpDecision = 3
+)
+
+// Enum value maps for FollowUpDecision.
+var (
+	FollowUpDecision_name = map[int32]string{
+		0: "FOLLOW_UP_DECISION_UNSPECIFIED",
+		1: "FOLLOW_UP_DECISION_SEND",
+		2: "FOLLOW_UP_DECISION_SKIP",
+		3: "FOLLOW_UP_DECISION_ASK",
+	}
+	FollowUpDecision_value = map[string]int32{
+		"FOLLOW_UP_DECISION_UNSPECIFIED": 0,
+		"FOLLOW_UP_DECISION_SEND":        1,
+		"FOLLOW_UP_DECISION_SKIP":        2,
+		"FOLLOW_UP_DECISION_ASK":         3,
+	}
+)
+
+func (x FollowUpDecision) Enum() *FollowUpDecision {
+	p := new(FollowUpDecision)
+	*p = x
+	return p
+}
+
+func (x FollowUpDecision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FollowUpDecision) Descriptor() protoreflect.EnumDescriptor {
+	return file_candor_v1_breach_proto_enumTypes[0].Descriptor()
+}
+
+func (FollowUpDecision) Type() protoreflect.EnumType {
+	return &file_candor_v1_breach_proto_enumTypes[0]
+}
+
+func (x FollowUpDecision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FollowUpDecision.Descriptor instead.
+func (FollowUpDecision) EnumDescriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{0}
+}
+
+// CallsAtClose is what becomes of the calls that are left when an incident is closed.
+type CallsAtClose int32
+
+const (
+	CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED CallsAtClose = 0
+	// They are made first; the closing note goes out after the last one.
+	CallsAtClose_CALLS_AT_CLOSE_DRAIN CallsAtClose = 1
+	// Those that nobody makes at this moment are taken back.
+	CallsAtClose_CALLS_AT_CLOSE_WITHDRAW CallsAtClose = 2
+)
+
+// Enum value maps for CallsAtClose.
+var (
+	CallsAtClose_name = map[int32]string{
+		0: "CALLS_AT_CLOSE_UNSPECIFIED",
+		1: "CALLS_AT_CLOSE_DRAIN",
+		2: "CALLS_AT_CLOSE_WITHDRAW",
+	}
+	CallsAtClose_value = map[string]int32{
+		"CALLS_AT_CLOSE_UNSPECIFIED": 0,
+		"CALLS_AT_CLOSE_DRAIN":       1,
+		"CALLS_AT_CLOSE_WITHDRAW":    2,
+	}
+)
+
+func (x CallsAtClose) Enum() *CallsAtClose {
+	p := new(CallsAtClose)
+	*p = x
+	return p
+}
+
+func (x CallsAtClose) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallsAtClose) Descriptor() protoreflect.EnumDescriptor {
+	return file_candor_v1_breach_proto_enumTypes[1].Descriptor()
+}
+
+func (CallsAtClose) Type() protoreflect.EnumType {
+	return &file_candor_v1_breach_proto_enumTypes[1]
+}
+
+func (x CallsAtClose) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallsAtClose.Descriptor instead.
+func (CallsAtClose) EnumDescriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{1}
+}
+
 // Declaration is what a declarer hands over, by whichever road. The same id and content is the same incident.
 type Declaration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -121,6 +228,9 @@ type BreachEvent struct {
 	//	*BreachEvent_AdditionApproved
 	//	*BreachEvent_AdditionRejected
 	//	*BreachEvent_CanaryPassed
+	//	*BreachEvent_FollowUpDecided
+	//	*BreachEvent_Closing
+	//	*BreachEvent_Closed
 	Event         isBreachEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -315,6 +425,33 @@ func (x *BreachEvent) GetCanaryPassed() *CanaryPassed {
 	return nil
 }
 
+func (x *BreachEvent) GetFollowUpDecided() *FollowUpDecided {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_FollowUpDecided); ok {
+			return x.FollowUpDecided
+		}
+	}
+	return nil
+}
+
+func (x *BreachEvent) GetClosing() *Closing {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_Closing); ok {
+			return x.Closing
+		}
+	}
+	return nil
+}
+
+func (x *BreachEvent) GetClosed() *Closed {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_Closed); ok {
+			return x.Closed
+		}
+	}
+	return nil
+}
+
 type isBreachEvent_Event interface {
 	isBreachEvent_Event()
 }
@@ -371,6 +508,18 @@ type BreachEvent_CanaryPassed struct {
 	CanaryPassed *CanaryPassed `protobuf:"bytes,22,opt,name=canary_passed,json=canaryPassed,proto3,oneof"`
 }
 
+type BreachEvent_FollowUpDecided struct {
+	FollowUpDecided *FollowUpDecided `protobuf:"bytes,23,opt,name=follow_up_decided,json=followUpDecided,proto3,oneof"`
+}
+
+type BreachEvent_Closing struct {
+	Closing *Closing `protobuf:"bytes,24,opt,name=closing,proto3,oneof"`
+}
+
+type BreachEvent_Closed struct {
+	Closed *Closed `protobuf:"bytes,25,opt,name=closed,proto3,oneof"`
+}
+
 func (*BreachEvent_Drafted) isBreachEvent_Event() {}
 
 func (*BreachEvent_Approved) isBreachEvent_Event() {}
@@ -397,6 +546,12 @@ func (*BreachEvent_AdditionRejected) isBreachEvent_Event() {}
 
 func (*BreachEvent_CanaryPassed) isBreachEvent_Event() {}
 
+func (*BreachEvent_FollowUpDecided) isBreachEvent_Event() {}
+
+func (*BreachEvent_Closing) isBreachEvent_Event() {}
+
+func (*BreachEvent_Closed) isBreachEvent_Event() {}
+
 // Drafted is one revision of a draft; it voids an earlier revision.
 type Drafted struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -405,7 +560,10 @@ type Drafted struct {
 	PlanHash    []byte                 `protobuf:"bytes,3,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
 	Plan        *Plan                  `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Subject of the roster's manifest in ROSTER.
-	Manifest      string `protobuf:"bytes,5,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Manifest string `protobuf:"bytes,5,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// Subject in ROSTER of the response team's addresses, sealed; empty if the playbook names nobody. The playbook in the
+	// declaration holds a mark in place of each.
+	Team          string `protobuf:"bytes,6,opt,name=team,proto3" json:"team,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +629,13 @@ func (x *Drafted) GetPlan() *Plan {
 func (x *Drafted) GetManifest() string {
 	if x != nil {
 		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Drafted) GetTeam() string {
+	if x != nil {
+		return x.Team
 	}
 	return ""
 }
@@ -689,10 +854,12 @@ func (x *Resumed) GetChannels() []Channel {
 
 // WavePlanned says that every journal of the wave was opened and every order published.
 type WavePlanned struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Wave          string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
-	Orders        uint32                 `protobuf:"varint,2,opt,name=orders,proto3" json:"orders,omitempty"`
-	Notices       uint64                 `protobuf:"varint,3,opt,name=notices,proto3" json:"notices,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Wave    string                 `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Orders  uint32                 `protobuf:"varint,2,opt,name=orders,proto3" json:"orders,omitempty"`
+	Notices uint64                 `protobuf:"varint,3,opt,name=notices,proto3" json:"notices,omitempty"`
+	// What the wave comes to on each channel with which it begins.
+	Channels      []*PlannedChannel `protobuf:"bytes,4,rep,name=channels,proto3" json:"channels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +915,74 @@ func (x *WavePlanned) GetNotices() uint64 {
 	return 0
 }
 
+func (x *WavePlanned) GetChannels() []*PlannedChannel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+// PlannedChannel is one channel of a planned wave.
+type PlannedChannel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	Pages         uint32                 `protobuf:"varint,2,opt,name=pages,proto3" json:"pages,omitempty"`
+	Notices       uint64                 `protobuf:"varint,3,opt,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedChannel) Reset() {
+	*x = PlannedChannel{}
+	mi := &file_candor_v1_breach_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedChannel) ProtoMessage() {}
+
+func (x *PlannedChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedChannel.ProtoReflect.Descriptor instead.
+func (*PlannedChannel) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PlannedChannel) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *PlannedChannel) GetPages() uint32 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+func (x *PlannedChannel) GetNotices() uint64 {
+	if x != nil {
+		return x.Notices
+	}
+	return 0
+}
+
 type Aborted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -757,7 +992,7 @@ type Aborted struct {
 
 func (x *Aborted) Reset() {
 	*x = Aborted{}
-	mi := &file_candor_v1_breach_proto_msgTypes[8]
+	mi := &file_candor_v1_breach_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +1004,7 @@ func (x *Aborted) String() string {
 func (*Aborted) ProtoMessage() {}
 
 func (x *Aborted) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[8]
+	mi := &file_candor_v1_breach_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +1017,7 @@ func (x *Aborted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Aborted.ProtoReflect.Descriptor instead.
 func (*Aborted) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{8}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Aborted) GetReason() string {
@@ -806,7 +1041,7 @@ type AllSealed struct {
 
 func (x *AllSealed) Reset() {
 	*x = AllSealed{}
-	mi := &file_candor_v1_breach_proto_msgTypes[9]
+	mi := &file_candor_v1_breach_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +1053,7 @@ func (x *AllSealed) String() string {
 func (*AllSealed) ProtoMessage() {}
 
 func (x *AllSealed) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[9]
+	mi := &file_candor_v1_breach_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1066,7 @@ func (x *AllSealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllSealed.ProtoReflect.Descriptor instead.
 func (*AllSealed) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{9}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AllSealed) GetJournals() uint32 {
@@ -863,7 +1098,7 @@ type Shredded struct {
 
 func (x *Shredded) Reset() {
 	*x = Shredded{}
-	mi := &file_candor_v1_breach_proto_msgTypes[10]
+	mi := &file_candor_v1_breach_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1110,7 @@ func (x *Shredded) String() string {
 func (*Shredded) ProtoMessage() {}
 
 func (x *Shredded) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[10]
+	mi := &file_candor_v1_breach_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,32 +1123,52 @@ func (x *Shredded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Shredded.ProtoReflect.Descriptor instead.
 func (*Shredded) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{10}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{11}
 }
 
-// Addition is what is approved alone, later than the plan, and never stops what runs: a wave for people who are named one
-// by one.
+// Addition is what is approved alone, later than the plan, and never stops what runs: people, words, or the end.
 type Addition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of its wave, such as w0-r1.
+	// Id of its wave: w0-r1 for a resend, w0-a1 for added rows, w3 for an update. An end and a new beginning have none, and are
+	// called close-1 and reopen-1.
 	Wave string `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
-	// resend
+	// resend, roster, update, correction, close or reopen
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// Wave of the playbook whose texts and terms it uses.
+	// Wave of the playbook whose texts and terms it uses; empty for one that brings its own.
 	Base     string    `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"`
 	Channels []Channel `protobuf:"varint,4,rep,packed,name=channels,proto3,enum=candor.v1.Channel" json:"channels,omitempty"`
-	// Who gets it, frozen.
+	// Who gets it, frozen. Of a resend.
 	People    []*PageSlots `protobuf:"bytes,5,rep,name=people,proto3" json:"people,omitempty"`
 	Customers uint64       `protobuf:"varint,6,opt,name=customers,proto3" json:"customers,omitempty"`
 	// What the people were chosen by, in the words that the command got.
-	ChosenBy      string `protobuf:"bytes,7,opt,name=chosen_by,json=chosenBy,proto3" json:"chosen_by,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ChosenBy string `protobuf:"bytes,7,opt,name=chosen_by,json=chosenBy,proto3" json:"chosen_by,omitempty"`
+	// The update's file, as it was written. Of an update and a correction.
+	Text string `protobuf:"bytes,8,opt,name=text,proto3" json:"text,omitempty"`
+	// When it goes out: at an instant, in place of the next follow-up, or, with neither, as soon as it is approved.
+	At       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	WithNext bool                   `protobuf:"varint,10,opt,name=with_next,json=withNext,proto3" json:"with_next,omitempty"`
+	// Who gets it, as an expression that is evaluated when it goes out; customers says how many that were at the draft.
+	Audience string `protobuf:"bytes,11,opt,name=audience,proto3" json:"audience,omitempty"`
+	// Wave that it corrects.
+	Corrects string `protobuf:"bytes,12,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	// Subject in ROSTER of the manifest of the added rows, its digest, and what it holds.
+	Manifest     string  `protobuf:"bytes,13,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	RosterDigest string  `protobuf:"bytes,14,opt,name=roster_digest,json=rosterDigest,proto3" json:"roster_digest,omitempty"`
+	Added        *People `protobuf:"bytes,15,opt,name=added,proto3" json:"added,omitempty"`
+	// What it comes to: what the two people see. Of added rows, an update and a correction.
+	Plan *WavePlan `protobuf:"bytes,16,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Of an end.
+	Closing *Closing `protobuf:"bytes,17,opt,name=closing,proto3" json:"closing,omitempty"`
+	// Customers who stay untold after the end, by reason, and wishes to be called that stay open.
+	Untold           map[string]uint64 `protobuf:"bytes,18,rep,name=untold,proto3" json:"untold,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	CallRequestsOpen uint64            `protobuf:"varint,19,opt,name=call_requests_open,json=callRequestsOpen,proto3" json:"call_requests_open,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Addition) Reset() {
 	*x = Addition{}
-	mi := &file_candor_v1_breach_proto_msgTypes[11]
+	mi := &file_candor_v1_breach_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1180,7 @@ func (x *Addition) String() string {
 func (*Addition) ProtoMessage() {}
 
 func (x *Addition) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[11]
+	mi := &file_candor_v1_breach_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1193,7 @@ func (x *Addition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Addition.ProtoReflect.Descriptor instead.
 func (*Addition) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{11}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Addition) GetWave() string {
@@ -990,6 +1245,90 @@ func (x *Addition) GetChosenBy() string {
 	return ""
 }
 
+func (x *Addition) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Addition) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Addition) GetWithNext() bool {
+	if x != nil {
+		return x.WithNext
+	}
+	return false
+}
+
+func (x *Addition) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *Addition) GetCorrects() string {
+	if x != nil {
+		return x.Corrects
+	}
+	return ""
+}
+
+func (x *Addition) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Addition) GetRosterDigest() string {
+	if x != nil {
+		return x.RosterDigest
+	}
+	return ""
+}
+
+func (x *Addition) GetAdded() *People {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Addition) GetPlan() *WavePlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *Addition) GetClosing() *Closing {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
+}
+
+func (x *Addition) GetUntold() map[string]uint64 {
+	if x != nil {
+		return x.Untold
+	}
+	return nil
+}
+
+func (x *Addition) GetCallRequestsOpen() uint64 {
+	if x != nil {
+		return x.CallRequestsOpen
+	}
+	return 0
+}
+
 // PageSlots are customers of one page.
 type PageSlots struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1002,7 +1341,7 @@ type PageSlots struct {
 
 func (x *PageSlots) Reset() {
 	*x = PageSlots{}
-	mi := &file_candor_v1_breach_proto_msgTypes[12]
+	mi := &file_candor_v1_breach_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1353,7 @@ func (x *PageSlots) String() string {
 func (*PageSlots) ProtoMessage() {}
 
 func (x *PageSlots) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[12]
+	mi := &file_candor_v1_breach_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1366,7 @@ func (x *PageSlots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSlots.ProtoReflect.Descriptor instead.
 func (*PageSlots) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{12}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PageSlots) GetPage() uint32 {
@@ -1055,7 +1394,7 @@ type AdditionDrafted struct {
 
 func (x *AdditionDrafted) Reset() {
 	*x = AdditionDrafted{}
-	mi := &file_candor_v1_breach_proto_msgTypes[13]
+	mi := &file_candor_v1_breach_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1406,7 @@ func (x *AdditionDrafted) String() string {
 func (*AdditionDrafted) ProtoMessage() {}
 
 func (x *AdditionDrafted) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[13]
+	mi := &file_candor_v1_breach_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1419,7 @@ func (x *AdditionDrafted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdditionDrafted.ProtoReflect.Descriptor instead.
 func (*AdditionDrafted) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{13}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AdditionDrafted) GetAddition() *Addition {
@@ -1107,7 +1446,7 @@ type AdditionApproved struct {
 
 func (x *AdditionApproved) Reset() {
 	*x = AdditionApproved{}
-	mi := &file_candor_v1_breach_proto_msgTypes[14]
+	mi := &file_candor_v1_breach_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1458,7 @@ func (x *AdditionApproved) String() string {
 func (*AdditionApproved) ProtoMessage() {}
 
 func (x *AdditionApproved) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[14]
+	mi := &file_candor_v1_breach_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1471,7 @@ func (x *AdditionApproved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdditionApproved.ProtoReflect.Descriptor instead.
 func (*AdditionApproved) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{14}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AdditionApproved) GetWave() string {
@@ -1159,7 +1498,7 @@ type AdditionRejected struct {
 
 func (x *AdditionRejected) Reset() {
 	*x = AdditionRejected{}
-	mi := &file_candor_v1_breach_proto_msgTypes[15]
+	mi := &file_candor_v1_breach_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1510,7 @@ func (x *AdditionRejected) String() string {
 func (*AdditionRejected) ProtoMessage() {}
 
 func (x *AdditionRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[15]
+	mi := &file_candor_v1_breach_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1523,7 @@ func (x *AdditionRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdditionRejected.ProtoReflect.Descriptor instead.
 func (*AdditionRejected) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{15}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AdditionRejected) GetWave() string {
@@ -1211,7 +1550,7 @@ type CanaryPassed struct {
 
 func (x *CanaryPassed) Reset() {
 	*x = CanaryPassed{}
-	mi := &file_candor_v1_breach_proto_msgTypes[16]
+	mi := &file_candor_v1_breach_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1562,7 @@ func (x *CanaryPassed) String() string {
 func (*CanaryPassed) ProtoMessage() {}
 
 func (x *CanaryPassed) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[16]
+	mi := &file_candor_v1_breach_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1575,7 @@ func (x *CanaryPassed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanaryPassed.ProtoReflect.Descriptor instead.
 func (*CanaryPassed) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{16}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CanaryPassed) GetWave() string {
@@ -1244,6 +1583,212 @@ func (x *CanaryPassed) GetWave() string {
 		return x.Wave
 	}
 	return ""
+}
+
+// FollowUpDecided says what becomes of one message that was due: an occurrence of the cadence, or an update. It is decided
+// once; only an ASK is followed by another decision about the same one.
+type FollowUpDecided struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the cadence, or the wave of an update.
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DueAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	Decision FollowUpDecision       `protobuf:"varint,3,opt,name=decision,proto3,enum=candor.v1.FollowUpDecision" json:"decision,omitempty"`
+	// Wave that is planned, of SEND.
+	Wave string `protobuf:"bytes,4,opt,name=wave,proto3" json:"wave,omitempty"`
+	// Wave of the playbook whose texts it uses, empty if wave is an update.
+	Base string `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
+	// A stable word: news, prepared, no_text, late, missed, apart, superseded, person, nobody_told.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowUpDecided) Reset() {
+	*x = FollowUpDecided{}
+	mi := &file_candor_v1_breach_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowUpDecided) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowUpDecided) ProtoMessage() {}
+
+func (x *FollowUpDecided) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowUpDecided.ProtoReflect.Descriptor instead.
+func (*FollowUpDecided) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FollowUpDecided) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FollowUpDecided) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *FollowUpDecided) GetDecision() FollowUpDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return FollowUpDecision_FOLLOW_UP_DECISION_UNSPECIFIED
+}
+
+func (x *FollowUpDecided) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *FollowUpDecided) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *FollowUpDecided) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Closing begins the end: what was planned before is sealed, and then the last word goes out.
+type Closing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Wave of the closing note, and the wave of the playbook whose texts it uses; empty without a note.
+	Wave          string       `protobuf:"bytes,1,opt,name=wave,proto3" json:"wave,omitempty"`
+	Base          string       `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
+	Calls         CallsAtClose `protobuf:"varint,3,opt,name=calls,proto3,enum=candor.v1.CallsAtClose" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Closing) Reset() {
+	*x = Closing{}
+	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Closing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Closing) ProtoMessage() {}
+
+func (x *Closing) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Closing.ProtoReflect.Descriptor instead.
+func (*Closing) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Closing) GetWave() string {
+	if x != nil {
+		return x.Wave
+	}
+	return ""
+}
+
+func (x *Closing) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *Closing) GetCalls() CallsAtClose {
+	if x != nil {
+		return x.Calls
+	}
+	return CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED
+}
+
+// Closed says that the last word was said and every journal is sealed.
+type Closed struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Journals uint32                 `protobuf:"varint,1,opt,name=journals,proto3" json:"journals,omitempty"`
+	// Notices that may have been sent and are still being found out.
+	Uncertain     uint64 `protobuf:"varint,2,opt,name=uncertain,proto3" json:"uncertain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Closed) Reset() {
+	*x = Closed{}
+	mi := &file_candor_v1_breach_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Closed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Closed) ProtoMessage() {}
+
+func (x *Closed) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Closed.ProtoReflect.Descriptor instead.
+func (*Closed) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Closed) GetJournals() uint32 {
+	if x != nil {
+		return x.Journals
+	}
+	return 0
+}
+
+func (x *Closed) GetUncertain() uint64 {
+	if x != nil {
+		return x.Uncertain
+	}
+	return 0
 }
 
 var File_candor_v1_breach_proto protoreflect.FileDescriptor
@@ -1255,7 +1800,7 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{1,39}$R\bincident\x12'\n" +
 	"\bplaybook\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\bplaybook\x12!\n" +
 	"\x05facts\x18\x03 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x10R\x05facts\x12:\n" +
-	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\xa3\a\n" +
+	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\xca\b\n" +
 	"\vBreachEvent\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\x06R\aeventId\x12;\n" +
 	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1277,14 +1822,18 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\x10addition_drafted\x18\x13 \x01(\v2\x1a.candor.v1.AdditionDraftedH\x00R\x0fadditionDrafted\x12J\n" +
 	"\x11addition_approved\x18\x14 \x01(\v2\x1b.candor.v1.AdditionApprovedH\x00R\x10additionApproved\x12J\n" +
 	"\x11addition_rejected\x18\x15 \x01(\v2\x1b.candor.v1.AdditionRejectedH\x00R\x10additionRejected\x12>\n" +
-	"\rcanary_passed\x18\x16 \x01(\v2\x17.candor.v1.CanaryPassedH\x00R\fcanaryPassedB\a\n" +
-	"\x05event\"\xbd\x01\n" +
+	"\rcanary_passed\x18\x16 \x01(\v2\x17.candor.v1.CanaryPassedH\x00R\fcanaryPassed\x12H\n" +
+	"\x11follow_up_decided\x18\x17 \x01(\v2\x1a.candor.v1.FollowUpDecidedH\x00R\x0ffollowUpDecided\x12.\n" +
+	"\aclosing\x18\x18 \x01(\v2\x12.candor.v1.ClosingH\x00R\aclosing\x12+\n" +
+	"\x06closed\x18\x19 \x01(\v2\x11.candor.v1.ClosedH\x00R\x06closedB\a\n" +
+	"\x05event\"\xd1\x01\n" +
 	"\aDrafted\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x128\n" +
 	"\vdeclaration\x18\x02 \x01(\v2\x16.candor.v1.DeclarationR\vdeclaration\x12\x1b\n" +
 	"\tplan_hash\x18\x03 \x01(\fR\bplanHash\x12#\n" +
 	"\x04plan\x18\x04 \x01(\v2\x0f.candor.v1.PlanR\x04plan\x12\x1a\n" +
-	"\bmanifest\x18\x05 \x01(\tR\bmanifest\"C\n" +
+	"\bmanifest\x18\x05 \x01(\tR\bmanifest\x12\x12\n" +
+	"\x04team\x18\x06 \x01(\tR\x04team\"C\n" +
 	"\bApproved\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x12\x1b\n" +
 	"\tplan_hash\x18\x02 \x01(\fR\bplanHash\">\n" +
@@ -1296,10 +1845,15 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06canary\x18\x03 \x01(\tR\x06canary\"9\n" +
 	"\aResumed\x12.\n" +
-	"\bchannels\x18\x01 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\"S\n" +
+	"\bchannels\x18\x01 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\"\x8a\x01\n" +
 	"\vWavePlanned\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x16\n" +
 	"\x06orders\x18\x02 \x01(\rR\x06orders\x12\x18\n" +
+	"\anotices\x18\x03 \x01(\x04R\anotices\x125\n" +
+	"\bchannels\x18\x04 \x03(\v2\x19.candor.v1.PlannedChannelR\bchannels\"n\n" +
+	"\x0ePlannedChannel\x12,\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x14\n" +
+	"\x05pages\x18\x02 \x01(\rR\x05pages\x12\x18\n" +
 	"\anotices\x18\x03 \x01(\x04R\anotices\"!\n" +
 	"\aAborted\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"f\n" +
@@ -1309,7 +1863,7 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"atProvider\x12\x1c\n" +
 	"\tuncertain\x18\x03 \x01(\x04R\tuncertain\"\n" +
 	"\n" +
-	"\bShredded\"\xdf\x01\n" +
+	"\bShredded\"\xd7\x05\n" +
 	"\bAddition\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -1317,7 +1871,23 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\bchannels\x18\x04 \x03(\x0e2\x12.candor.v1.ChannelR\bchannels\x12,\n" +
 	"\x06people\x18\x05 \x03(\v2\x14.candor.v1.PageSlotsR\x06people\x12\x1c\n" +
 	"\tcustomers\x18\x06 \x01(\x04R\tcustomers\x12\x1b\n" +
-	"\tchosen_by\x18\a \x01(\tR\bchosenBy\"5\n" +
+	"\tchosen_by\x18\a \x01(\tR\bchosenBy\x12\x12\n" +
+	"\x04text\x18\b \x01(\tR\x04text\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
+	"\twith_next\x18\n" +
+	" \x01(\bR\bwithNext\x12\x1a\n" +
+	"\baudience\x18\v \x01(\tR\baudience\x12\x1a\n" +
+	"\bcorrects\x18\f \x01(\tR\bcorrects\x12\x1a\n" +
+	"\bmanifest\x18\r \x01(\tR\bmanifest\x12#\n" +
+	"\rroster_digest\x18\x0e \x01(\tR\frosterDigest\x12'\n" +
+	"\x05added\x18\x0f \x01(\v2\x11.candor.v1.PeopleR\x05added\x12'\n" +
+	"\x04plan\x18\x10 \x01(\v2\x13.candor.v1.WavePlanR\x04plan\x12,\n" +
+	"\aclosing\x18\x11 \x01(\v2\x12.candor.v1.ClosingR\aclosing\x127\n" +
+	"\x06untold\x18\x12 \x03(\v2\x1f.candor.v1.Addition.UntoldEntryR\x06untold\x12,\n" +
+	"\x12call_requests_open\x18\x13 \x01(\x04R\x10callRequestsOpen\x1a9\n" +
+	"\vUntoldEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"5\n" +
 	"\tPageSlots\x12\x12\n" +
 	"\x04page\x18\x01 \x01(\rR\x04page\x12\x14\n" +
 	"\x05slots\x18\x02 \x03(\rR\x05slots\"V\n" +
@@ -1331,7 +1901,30 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\"\n" +
 	"\fCanaryPassed\x12\x12\n" +
-	"\x04wave\x18\x01 \x01(\tR\x04waveB!Z\x1fcandor/proto/candor/v1;candorv1b\x06proto3"
+	"\x04wave\x18\x01 \x01(\tR\x04wave\"\xd1\x01\n" +
+	"\x0fFollowUpDecided\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
+	"\x06due_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x127\n" +
+	"\bdecision\x18\x03 \x01(\x0e2\x1b.candor.v1.FollowUpDecisionR\bdecision\x12\x12\n" +
+	"\x04wave\x18\x04 \x01(\tR\x04wave\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\tR\x04base\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"`\n" +
+	"\aClosing\x12\x12\n" +
+	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
+	"\x04base\x18\x02 \x01(\tR\x04base\x12-\n" +
+	"\x05calls\x18\x03 \x01(\x0e2\x17.candor.v1.CallsAtCloseR\x05calls\"B\n" +
+	"\x06Closed\x12\x1a\n" +
+	"\bjournals\x18\x01 \x01(\rR\bjournals\x12\x1c\n" +
+	"\tuncertain\x18\x02 \x01(\x04R\tuncertain*\x8c\x01\n" +
+	"\x10FollowUpDecision\x12\"\n" +
+	"\x1eFOLLOW_UP_DECISION_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17FOLLOW_UP_DECISION_SEND\x10\x01\x12\x1b\n" +
+	"\x17FOLLOW_UP_DECISION_SKIP\x10\x02\x12\x1a\n" +
+	"\x16FOLLOW_UP_DECISION_ASK\x10\x03*e\n" +
+	"\fCallsAtClose\x12\x1e\n" +
+	"\x1aCALLS_AT_CLOSE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14CALLS_AT_CLOSE_DRAIN\x10\x01\x12\x1b\n" +
+	"\x17CALLS_AT_CLOSE_WITHDRAW\x10\x02B!Z\x1fcandor/proto/candor/v1;candorv1b\x06proto3"
 
 var (
 	file_candor_v1_breach_proto_rawDescOnce sync.Once
@@ -1345,56 +1938,79 @@ func file_candor_v1_breach_proto_rawDescGZIP() []byte {
 	return file_candor_v1_breach_proto_rawDescData
 }
 
-var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_candor_v1_breach_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_candor_v1_breach_proto_goTypes = []any{
-	(*Declaration)(nil),           // 0: candor.v1.Declaration
-	(*BreachEvent)(nil),           // 1: candor.v1.BreachEvent
-	(*Drafted)(nil),               // 2: candor.v1.Drafted
-	(*Approved)(nil),              // 3: candor.v1.Approved
-	(*Rejected)(nil),              // 4: candor.v1.Rejected
-	(*Paused)(nil),                // 5: candor.v1.Paused
-	(*Resumed)(nil),               // 6: candor.v1.Resumed
-	(*WavePlanned)(nil),           // 7: candor.v1.WavePlanned
-	(*Aborted)(nil),               // 8: candor.v1.Aborted
-	(*AllSealed)(nil),             // 9: candor.v1.AllSealed
-	(*Shredded)(nil),              // 10: candor.v1.Shredded
-	(*Addition)(nil),              // 11: candor.v1.Addition
-	(*PageSlots)(nil),             // 12: candor.v1.PageSlots
-	(*AdditionDrafted)(nil),       // 13: candor.v1.AdditionDrafted
-	(*AdditionApproved)(nil),      // 14: candor.v1.AdditionApproved
-	(*AdditionRejected)(nil),      // 15: candor.v1.AdditionRejected
-	(*CanaryPassed)(nil),          // 16: candor.v1.CanaryPassed
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 18: candor.v1.Plan
-	(Channel)(0),                  // 19: candor.v1.Channel
+	(FollowUpDecision)(0),         // 0: candor.v1.FollowUpDecision
+	(CallsAtClose)(0),             // 1: candor.v1.CallsAtClose
+	(*Declaration)(nil),           // 2: candor.v1.Declaration
+	(*BreachEvent)(nil),           // 3: candor.v1.BreachEvent
+	(*Drafted)(nil),               // 4: candor.v1.Drafted
+	(*Approved)(nil),              // 5: candor.v1.Approved
+	(*Rejected)(nil),              // 6: candor.v1.Rejected
+	(*Paused)(nil),                // 7: candor.v1.Paused
+	(*Resumed)(nil),               // 8: candor.v1.Resumed
+	(*WavePlanned)(nil),           // 9: candor.v1.WavePlanned
+	(*PlannedChannel)(nil),        // 10: candor.v1.PlannedChannel
+	(*Aborted)(nil),               // 11: candor.v1.Aborted
+	(*AllSealed)(nil),             // 12: candor.v1.AllSealed
+	(*Shredded)(nil),              // 13: candor.v1.Shredded
+	(*Addition)(nil),              // 14: candor.v1.Addition
+	(*PageSlots)(nil),             // 15: candor.v1.PageSlots
+	(*AdditionDrafted)(nil),       // 16: candor.v1.AdditionDrafted
+	(*AdditionApproved)(nil),      // 17: candor.v1.AdditionApproved
+	(*AdditionRejected)(nil),      // 18: candor.v1.AdditionRejected
+	(*CanaryPassed)(nil),          // 19: candor.v1.CanaryPassed
+	(*FollowUpDecided)(nil),       // 20: candor.v1.FollowUpDecided
+	(*Closing)(nil),               // 21: candor.v1.Closing
+	(*Closed)(nil),                // 22: candor.v1.Closed
+	nil,                           // 23: candor.v1.Addition.UntoldEntry
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*Plan)(nil),                  // 25: candor.v1.Plan
+	(Channel)(0),                  // 26: candor.v1.Channel
+	(*People)(nil),                // 27: candor.v1.People
+	(*WavePlan)(nil),              // 28: candor.v1.WavePlan
 }
 var file_candor_v1_breach_proto_depIdxs = []int32{
-	17, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
-	2,  // 1: candor.v1.BreachEvent.drafted:type_name -> candor.v1.Drafted
-	3,  // 2: candor.v1.BreachEvent.approved:type_name -> candor.v1.Approved
-	4,  // 3: candor.v1.BreachEvent.rejected:type_name -> candor.v1.Rejected
-	5,  // 4: candor.v1.BreachEvent.paused:type_name -> candor.v1.Paused
-	6,  // 5: candor.v1.BreachEvent.resumed:type_name -> candor.v1.Resumed
-	7,  // 6: candor.v1.BreachEvent.wave_planned:type_name -> candor.v1.WavePlanned
-	8,  // 7: candor.v1.BreachEvent.aborted:type_name -> candor.v1.Aborted
-	9,  // 8: candor.v1.BreachEvent.all_sealed:type_name -> candor.v1.AllSealed
-	10, // 9: candor.v1.BreachEvent.shredded:type_name -> candor.v1.Shredded
-	13, // 10: candor.v1.BreachEvent.addition_drafted:type_name -> candor.v1.AdditionDrafted
-	14, // 11: candor.v1.BreachEvent.addition_approved:type_name -> candor.v1.AdditionApproved
-	15, // 12: candor.v1.BreachEvent.addition_rejected:type_name -> candor.v1.AdditionRejected
-	16, // 13: candor.v1.BreachEvent.canary_passed:type_name -> candor.v1.CanaryPassed
-	0,  // 14: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
-	18, // 15: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
-	19, // 16: candor.v1.Paused.channels:type_name -> candor.v1.Channel
-	19, // 17: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
-	19, // 18: candor.v1.Addition.channels:type_name -> candor.v1.Channel
-	12, // 19: candor.v1.Addition.people:type_name -> candor.v1.PageSlots
-	11, // 20: candor.v1.AdditionDrafted.addition:type_name -> candor.v1.Addition
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	24, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	4,  // 1: candor.v1.BreachEvent.drafted:type_name -> candor.v1.Drafted
+	5,  // 2: candor.v1.BreachEvent.approved:type_name -> candor.v1.Approved
+	6,  // 3: candor.v1.BreachEvent.rejected:type_name -> candor.v1.Rejected
+	7,  // 4: candor.v1.BreachEvent.paused:type_name -> candor.v1.Paused
+	8,  // 5: candor.v1.BreachEvent.resumed:type_name -> candor.v1.Resumed
+	9,  // 6: candor.v1.BreachEvent.wave_planned:type_name -> candor.v1.WavePlanned
+	11, // 7: candor.v1.BreachEvent.aborted:type_name -> candor.v1.Aborted
+	12, // 8: candor.v1.BreachEvent.all_sealed:type_name -> candor.v1.AllSealed
+	13, // 9: candor.v1.BreachEvent.shredded:type_name -> candor.v1.Shredded
+	16, // 10: candor.v1.BreachEvent.addition_drafted:type_name -> candor.v1.AdditionDrafted
+	17, // 11: candor.v1.BreachEvent.addition_approved:type_name -> candor.v1.AdditionApproved
+	18, // 12: candor.v1.BreachEvent.addition_rejected:type_name -> candor.v1.AdditionRejected
+	19, // 13: candor.v1.BreachEvent.canary_passed:type_name -> candor.v1.CanaryPassed
+	20, // 14: candor.v1.BreachEvent.follow_up_decided:type_name -> candor.v1.FollowUpDecided
+	21, // 15: candor.v1.BreachEvent.closing:type_name -> candor.v1.Closing
+	22, // 16: candor.v1.BreachEvent.closed:type_name -> candor.v1.Closed
+	2,  // 17: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
+	25, // 18: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
+	26, // 19: candor.v1.Paused.channels:type_name -> candor.v1.Channel
+	26, // 20: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
+	10, // 21: candor.v1.WavePlanned.channels:type_name -> candor.v1.PlannedChannel
+	26, // 22: candor.v1.PlannedChannel.channel:type_name -> candor.v1.Channel
+	26, // 23: candor.v1.Addition.channels:type_name -> candor.v1.Channel
+	15, // 24: candor.v1.Addition.people:type_name -> candor.v1.PageSlots
+	24, // 25: candor.v1.Addition.at:type_name -> google.protobuf.Timestamp
+	27, // 26: candor.v1.Addition.added:type_name -> candor.v1.People
+	28, // 27: candor.v1.Addition.plan:type_name -> candor.v1.WavePlan
+	21, // 28: candor.v1.Addition.closing:type_name -> candor.v1.Closing
+	23, // 29: candor.v1.Addition.untold:type_name -> candor.v1.Addition.UntoldEntry
+	14, // 30: candor.v1.AdditionDrafted.addition:type_name -> candor.v1.Addition
+	24, // 31: candor.v1.FollowUpDecided.due_at:type_name -> google.protobuf.Timestamp
+	0,  // 32: candor.v1.FollowUpDecided.decision:type_name -> candor.v1.FollowUpDecision
+	1,  // 33: candor.v1.Closing.calls:type_name -> candor.v1.CallsAtClose
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_breach_proto_init() }
@@ -1418,19 +2034,23 @@ func file_candor_v1_breach_proto_init() {
 		(*BreachEvent_AdditionApproved)(nil),
 		(*BreachEvent_AdditionRejected)(nil),
 		(*BreachEvent_CanaryPassed)(nil),
+		(*BreachEvent_FollowUpDecided)(nil),
+		(*BreachEvent_Closing)(nil),
+		(*BreachEvent_Closed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_breach_proto_rawDesc), len(file_candor_v1_breach_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   17,
+			NumEnums:      2,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_candor_v1_breach_proto_goTypes,
 		DependencyIndexes: file_candor_v1_breach_proto_depIdxs,
+		EnumInfos:         file_candor_v1_breach_proto_enumTypes,
 		MessageInfos:      file_candor_v1_breach_proto_msgTypes,
 	}.Build()
 	File_candor_v1_breach_proto = out.File

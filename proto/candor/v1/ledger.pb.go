@@ -2438,6 +2438,230 @@ func (x *SweepPage) GetPoll() bool {
 	return false
 }
 
+// PeopleRequest asks where the customers of an incident stand, best word over some waves. The answer comes in parts, as
+// that of an export.
+type PeopleRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Empty means every wave.
+	Waves []string `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
+	// Both streams must be folded at least up to here.
+	JournalSeq    uint64 `protobuf:"varint,3,opt,name=journal_seq,json=journalSeq,proto3" json:"journal_seq,omitempty"`
+	ReceiptsSeq   uint64 `protobuf:"varint,4,opt,name=receipts_seq,json=receiptsSeq,proto3" json:"receipts_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeopleRequest) Reset() {
+	*x = PeopleRequest{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeopleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeopleRequest) ProtoMessage() {}
+
+func (x *PeopleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeopleRequest.ProtoReflect.Descriptor instead.
+func (*PeopleRequest) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PeopleRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *PeopleRequest) GetWaves() []string {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
+}
+
+func (x *PeopleRequest) GetJournalSeq() uint64 {
+	if x != nil {
+		return x.JournalSeq
+	}
+	return 0
+}
+
+func (x *PeopleRequest) GetReceiptsSeq() uint64 {
+	if x != nil {
+		return x.ReceiptsSeq
+	}
+	return 0
+}
+
+// PeopleResponse has every page of which a journal of these waves was opened.
+type PeopleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pages         []*PagePeople          `protobuf:"bytes,1,rep,name=pages,proto3" json:"pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeopleResponse) Reset() {
+	*x = PeopleResponse{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeopleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeopleResponse) ProtoMessage() {}
+
+func (x *PeopleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeopleResponse.ProtoReflect.Descriptor instead.
+func (*PeopleResponse) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PeopleResponse) GetPages() []*PagePeople {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+// PagePeople is one page.
+type PagePeople struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Page          uint32                 `protobuf:"varint,1,opt,name=page,proto3" json:"page,omitempty"`
+	Channels      []*ChannelStates       `protobuf:"bytes,2,rep,name=channels,proto3" json:"channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PagePeople) Reset() {
+	*x = PagePeople{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PagePeople) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PagePeople) ProtoMessage() {}
+
+func (x *PagePeople) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PagePeople.ProtoReflect.Descriptor instead.
+func (*PagePeople) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PagePeople) GetPage() uint32 {
+	if x != nil {
+		return x.Page
+	}
+	return 0
+}
+
+func (x *PagePeople) GetChannels() []*ChannelStates {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+// ChannelStates is the best state of each slot's notices on a channel: one byte a slot, the number of its NoticeState; 0
+// for a slot that has none.
+type ChannelStates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       Channel                `protobuf:"varint,1,opt,name=channel,proto3,enum=candor.v1.Channel" json:"channel,omitempty"`
+	States        []byte                 `protobuf:"bytes,2,opt,name=states,proto3" json:"states,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelStates) Reset() {
+	*x = ChannelStates{}
+	mi := &file_candor_v1_ledger_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelStates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelStates) ProtoMessage() {}
+
+func (x *ChannelStates) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_ledger_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelStates.ProtoReflect.Descriptor instead.
+func (*ChannelStates) Descriptor() ([]byte, []int) {
+	return file_candor_v1_ledger_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ChannelStates) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *ChannelStates) GetStates() []byte {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
 var File_candor_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_candor_v1_ledger_proto_rawDesc = "" +
@@ -2631,7 +2855,22 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\v2\x12.candor.v1.PageKeyR\x03key\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\rR\x04open\x12C\n" +
 	"\x0funchanged_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0eunchangedSince\x12\x12\n" +
-	"\x04poll\x18\x04 \x01(\bR\x04poll*l\n" +
+	"\x04poll\x18\x04 \x01(\bR\x04poll\"\x85\x01\n" +
+	"\rPeopleRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x14\n" +
+	"\x05waves\x18\x02 \x03(\tR\x05waves\x12\x1f\n" +
+	"\vjournal_seq\x18\x03 \x01(\x04R\n" +
+	"journalSeq\x12!\n" +
+	"\freceipts_seq\x18\x04 \x01(\x04R\vreceiptsSeq\"=\n" +
+	"\x0ePeopleResponse\x12+\n" +
+	"\x05pages\x18\x01 \x03(\v2\x15.candor.v1.PagePeopleR\x05pages\"V\n" +
+	"\n" +
+	"PagePeople\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\rR\x04page\x124\n" +
+	"\bchannels\x18\x02 \x03(\v2\x18.candor.v1.ChannelStatesR\bchannels\"U\n" +
+	"\rChannelStates\x12,\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x16\n" +
+	"\x06states\x18\x02 \x01(\fR\x06states*l\n" +
 	"\n" +
 	"Settlement\x12\x1a\n" +
 	"\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -2652,7 +2891,7 @@ func file_candor_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_candor_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_candor_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_candor_v1_ledger_proto_goTypes = []any{
 	(Settlement)(0),               // 0: candor.v1.Settlement
 	(*PageKey)(nil),               // 1: candor.v1.PageKey
@@ -2689,68 +2928,75 @@ var file_candor_v1_ledger_proto_goTypes = []any{
 	(*SweepRequest)(nil),          // 32: candor.v1.SweepRequest
 	(*SweepResponse)(nil),         // 33: candor.v1.SweepResponse
 	(*SweepPage)(nil),             // 34: candor.v1.SweepPage
-	nil,                           // 35: candor.v1.ChannelStatus.StatesEntry
-	nil,                           // 36: candor.v1.PeopleStatus.UnreachedReasonsEntry
-	(Channel)(0),                  // 37: candor.v1.Channel
-	(NoticeState)(0),              // 38: candor.v1.NoticeState
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(*PageSlots)(nil),             // 40: candor.v1.PageSlots
+	(*PeopleRequest)(nil),         // 35: candor.v1.PeopleRequest
+	(*PeopleResponse)(nil),        // 36: candor.v1.PeopleResponse
+	(*PagePeople)(nil),            // 37: candor.v1.PagePeople
+	(*ChannelStates)(nil),         // 38: candor.v1.ChannelStates
+	nil,                           // 39: candor.v1.ChannelStatus.StatesEntry
+	nil,                           // 40: candor.v1.PeopleStatus.UnreachedReasonsEntry
+	(Channel)(0),                  // 41: candor.v1.Channel
+	(NoticeState)(0),              // 42: candor.v1.NoticeState
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
+	(*PageSlots)(nil),             // 44: candor.v1.PageSlots
 }
 var file_candor_v1_ledger_proto_depIdxs = []int32{
-	37, // 0: candor.v1.PageKey.channel:type_name -> candor.v1.Channel
-	37, // 1: candor.v1.NoticeKey.channel:type_name -> candor.v1.Channel
+	41, // 0: candor.v1.PageKey.channel:type_name -> candor.v1.Channel
+	41, // 1: candor.v1.NoticeKey.channel:type_name -> candor.v1.Channel
 	2,  // 2: candor.v1.Notice.key:type_name -> candor.v1.NoticeKey
-	38, // 3: candor.v1.Notice.state:type_name -> candor.v1.NoticeState
+	42, // 3: candor.v1.Notice.state:type_name -> candor.v1.NoticeState
 	1,  // 4: candor.v1.PageNotices.key:type_name -> candor.v1.PageKey
 	7,  // 5: candor.v1.Status.waves:type_name -> candor.v1.WaveStatus
 	11, // 6: candor.v1.Status.people:type_name -> candor.v1.PeopleStatus
-	39, // 7: candor.v1.Status.as_of:type_name -> google.protobuf.Timestamp
-	39, // 8: candor.v1.Status.provisional_until:type_name -> google.protobuf.Timestamp
+	43, // 7: candor.v1.Status.as_of:type_name -> google.protobuf.Timestamp
+	43, // 8: candor.v1.Status.provisional_until:type_name -> google.protobuf.Timestamp
 	6,  // 9: candor.v1.Status.stuck:type_name -> candor.v1.StuckPage
 	1,  // 10: candor.v1.StuckPage.key:type_name -> candor.v1.PageKey
-	39, // 11: candor.v1.StuckPage.unchanged_since:type_name -> google.protobuf.Timestamp
+	43, // 11: candor.v1.StuckPage.unchanged_since:type_name -> google.protobuf.Timestamp
 	8,  // 12: candor.v1.WaveStatus.channels:type_name -> candor.v1.ChannelStatus
-	37, // 13: candor.v1.ChannelStatus.channel:type_name -> candor.v1.Channel
-	35, // 14: candor.v1.ChannelStatus.states:type_name -> candor.v1.ChannelStatus.StatesEntry
+	41, // 13: candor.v1.ChannelStatus.channel:type_name -> candor.v1.Channel
+	39, // 14: candor.v1.ChannelStatus.states:type_name -> candor.v1.ChannelStatus.StatesEntry
 	9,  // 15: candor.v1.ChannelStatus.reasons:type_name -> candor.v1.ReasonCount
-	39, // 16: candor.v1.ChannelStatus.first_accepted_at:type_name -> google.protobuf.Timestamp
-	39, // 17: candor.v1.ChannelStatus.last_accepted_at:type_name -> google.protobuf.Timestamp
+	43, // 16: candor.v1.ChannelStatus.first_accepted_at:type_name -> google.protobuf.Timestamp
+	43, // 17: candor.v1.ChannelStatus.last_accepted_at:type_name -> google.protobuf.Timestamp
 	10, // 18: candor.v1.ChannelStatus.throughput:type_name -> candor.v1.MinuteCount
-	38, // 19: candor.v1.ReasonCount.state:type_name -> candor.v1.NoticeState
-	39, // 20: candor.v1.MinuteCount.minute:type_name -> google.protobuf.Timestamp
-	36, // 21: candor.v1.PeopleStatus.unreached_reasons:type_name -> candor.v1.PeopleStatus.UnreachedReasonsEntry
+	42, // 19: candor.v1.ReasonCount.state:type_name -> candor.v1.NoticeState
+	43, // 20: candor.v1.MinuteCount.minute:type_name -> google.protobuf.Timestamp
+	40, // 21: candor.v1.PeopleStatus.unreached_reasons:type_name -> candor.v1.PeopleStatus.UnreachedReasonsEntry
 	1,  // 22: candor.v1.DeadLetter.key:type_name -> candor.v1.PageKey
-	39, // 23: candor.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	43, // 23: candor.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
 	0,  // 24: candor.v1.SettleRequest.settlement:type_name -> candor.v1.Settlement
 	2,  // 25: candor.v1.SettleRequest.notices:type_name -> candor.v1.NoticeKey
 	1,  // 26: candor.v1.ReplayRequest.pages:type_name -> candor.v1.PageKey
-	37, // 27: candor.v1.MoveOnRequest.step:type_name -> candor.v1.Channel
-	37, // 28: candor.v1.MoveOnRequest.earlier:type_name -> candor.v1.Channel
-	39, // 29: candor.v1.MoveOnRequest.begun_before:type_name -> google.protobuf.Timestamp
-	40, // 30: candor.v1.MoveOnResponse.pages:type_name -> candor.v1.PageSlots
+	41, // 27: candor.v1.MoveOnRequest.step:type_name -> candor.v1.Channel
+	41, // 28: candor.v1.MoveOnRequest.earlier:type_name -> candor.v1.Channel
+	43, // 29: candor.v1.MoveOnRequest.begun_before:type_name -> google.protobuf.Timestamp
+	44, // 30: candor.v1.MoveOnResponse.pages:type_name -> candor.v1.PageSlots
 	23, // 31: candor.v1.UnreachedResponse.groups:type_name -> candor.v1.UnreachedGroup
 	24, // 32: candor.v1.UnreachedGroup.notices:type_name -> candor.v1.ChannelWord
-	40, // 33: candor.v1.UnreachedGroup.people:type_name -> candor.v1.PageSlots
-	37, // 34: candor.v1.ChannelWord.channel:type_name -> candor.v1.Channel
-	38, // 35: candor.v1.ChannelWord.state:type_name -> candor.v1.NoticeState
+	44, // 33: candor.v1.UnreachedGroup.people:type_name -> candor.v1.PageSlots
+	41, // 34: candor.v1.ChannelWord.channel:type_name -> candor.v1.Channel
+	42, // 35: candor.v1.ChannelWord.state:type_name -> candor.v1.NoticeState
 	27, // 36: candor.v1.PlaceResponse.places:type_name -> candor.v1.CustomerPlace
 	27, // 37: candor.v1.CallRequest.customer:type_name -> candor.v1.CustomerPlace
-	39, // 38: candor.v1.CallRequest.asked_at:type_name -> google.protobuf.Timestamp
+	43, // 38: candor.v1.CallRequest.asked_at:type_name -> google.protobuf.Timestamp
 	31, // 39: candor.v1.CanaryResponse.channels:type_name -> candor.v1.CanaryChannel
-	37, // 40: candor.v1.CanaryChannel.channel:type_name -> candor.v1.Channel
+	41, // 40: candor.v1.CanaryChannel.channel:type_name -> candor.v1.Channel
 	9,  // 41: candor.v1.CanaryChannel.reasons:type_name -> candor.v1.ReasonCount
-	39, // 42: candor.v1.CanaryChannel.last_accepted_at:type_name -> google.protobuf.Timestamp
-	39, // 43: candor.v1.SweepRequest.polled_before:type_name -> google.protobuf.Timestamp
-	39, // 44: candor.v1.SweepRequest.not_before:type_name -> google.protobuf.Timestamp
+	43, // 42: candor.v1.CanaryChannel.last_accepted_at:type_name -> google.protobuf.Timestamp
+	43, // 43: candor.v1.SweepRequest.polled_before:type_name -> google.protobuf.Timestamp
+	43, // 44: candor.v1.SweepRequest.not_before:type_name -> google.protobuf.Timestamp
 	34, // 45: candor.v1.SweepResponse.pages:type_name -> candor.v1.SweepPage
 	6,  // 46: candor.v1.SweepResponse.stuck:type_name -> candor.v1.StuckPage
 	1,  // 47: candor.v1.SweepPage.key:type_name -> candor.v1.PageKey
-	39, // 48: candor.v1.SweepPage.unchanged_since:type_name -> google.protobuf.Timestamp
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	43, // 48: candor.v1.SweepPage.unchanged_since:type_name -> google.protobuf.Timestamp
+	37, // 49: candor.v1.PeopleResponse.pages:type_name -> candor.v1.PagePeople
+	38, // 50: candor.v1.PagePeople.channels:type_name -> candor.v1.ChannelStates
+	41, // 51: candor.v1.ChannelStates.channel:type_name -> candor.v1.Channel
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_ledger_proto_init() }
@@ -2766,7 +3012,7 @@ func file_candor_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_ledger_proto_rawDesc), len(file_candor_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

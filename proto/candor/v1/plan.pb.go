@@ -220,7 +220,9 @@ type WavePlan struct {
 	// Those that begin with the wave, then the steps of its ladder as they follow.
 	Channels []*ChannelPlan `protobuf:"bytes,3,rep,name=channels,proto3" json:"channels,omitempty"`
 	// What looks after the wave, in sentences.
-	Guard         string `protobuf:"bytes,4,opt,name=guard,proto3" json:"guard,omitempty"`
+	Guard string `protobuf:"bytes,4,opt,name=guard,proto3" json:"guard,omitempty"`
+	// When a prepared wave is sent, in sentences; empty for the first notice, and for one that nothing names.
+	Sent          []string `protobuf:"bytes,5,rep,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +283,13 @@ func (x *WavePlan) GetGuard() string {
 		return x.Guard
 	}
 	return ""
+}
+
+func (x *WavePlan) GetSent() []string {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
 }
 
 // ChannelPlan is one channel of a wave.
@@ -835,12 +844,13 @@ const file_candor_v1_plan_proto_rawDesc = "" +
 	"\tcustomers\x18\x02 \x01(\x04R\tcustomers\x12\x16\n" +
 	"\x06merged\x18\x03 \x01(\x04R\x06merged\x12\x1a\n" +
 	"\brejected\x18\x04 \x01(\x04R\brejected\x12\x1c\n" +
-	"\treachable\x18\x05 \x01(\x04R\treachable\"\x84\x01\n" +
+	"\treachable\x18\x05 \x01(\x04R\treachable\"\x98\x01\n" +
 	"\bWavePlan\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x1a\n" +
 	"\baudience\x18\x02 \x01(\tR\baudience\x122\n" +
 	"\bchannels\x18\x03 \x03(\v2\x16.candor.v1.ChannelPlanR\bchannels\x12\x14\n" +
-	"\x05guard\x18\x04 \x01(\tR\x05guard\"\xf4\b\n" +
+	"\x05guard\x18\x04 \x01(\tR\x05guard\x12\x12\n" +
+	"\x04sent\x18\x05 \x03(\tR\x04sent\"\xf4\b\n" +
 	"\vChannelPlan\x12,\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x18\n" +
 	"\anotices\x18\x02 \x01(\x04R\anotices\x12F\n" +

@@ -61,6 +61,9 @@ func appendRecipient(b []byte, tags [][]byte, r *provider.Recipient) []byte {
 		}
 		b = append(b, '}')
 	}
+	if r.ID == "" {
+		return append(b, '}')
+	}
 	b = appendString(append(b, `,"custom_args":{"candor_id":`...), r.ID)
 	return append(b, `}}`...)
 }

@@ -38,7 +38,9 @@ func sdkMail(m *provider.Email, batch []int) *mail.SGMailV3 {
 		for n, tag := range m.Vars {
 			p.SetSubstitution(tag, r.Values[n])
 		}
-		p.SetCustomArg("candor_id", r.ID)
+		if r.ID != "" {
+			p.SetCustomArg("candor_id", r.ID)
+		}
 		v3.AddPersonalizations(p)
 	}
 	off := mail.NewTrackingSettings()
@@ -71,13 +73,14 @@ func TestBodyIsWhatTheSDKWouldWrite(t *testing.T) {
 	t.Parallel()
 	full, _ := example(5)
 	plain := &provider.Email{From: "a@example.com", Subject: "s", Text: "t", Recipients: []provider.Recipient{{ID: "i", To: pii.NewEmail("b@example.com")}}}
+	noID := &provider.Email{From: "a@example.com", Subject: "s", Text: "t", Recipients: []provider.Recipient{{To: pii.NewEmail("b@example.com")}}}
 	htmlOnly := *plain
 	htmlOnly.Text, htmlOnly.HTML = "", "<p>"
 	for name, tt := range map[string]struct {
 		mail  *provider.Email
 		batch []int
 	}{
-		"full": {full, []int{0, 1, 2, 3, 4}}, "some of them": {full, []int{4, 2}}, "bare": {plain, []int{0}}, "html alone": {&htmlOnly, []int{0}},
+		"full": {full, []int{0, 1, 2, 3, 4}}, "some of them": {full, []int{4, 2}}, "bare": {plain, []int{0}}, "html alone": {&htmlOnly, []int{0}}, "no id": {noID, []int{0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,8 @@ package smtp
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/rand"
 	netmail "net/mail"
 	"strings"
 	"time"
@@ -26,7 +28,7 @@ func (l *letter) compose(m *provider.Email, r *provider.Recipient, now time.Time
 		return provider.Outcome{Class: provider.BadAddress, Reason: "invalid_recipient"}, false
 	}
 	_, domain, _ := strings.Cut(l.from, "@")
-	l.id = r.ID + "@" + domain
+	l.id = cmp.Or(r.ID, rand.Text()) + "@" + domain
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(&netmail.Address{Name: m.FromName, Address: l.from})
 	msg.ToMailAddress(&netmail.Address{Name: r.Name.Reveal(), Address: l.to})
@@ -36,7 +38,9 @@ func (l *letter) compose(m *provider.Email, r *provider.Recipient, now time.Time
 	msg.SetMessageIDWithValue(l.id)
 	msg.SetDateWithValue(now)
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
-	msg.SetGenHeader(IDHeader, r.ID)
+	if r.ID != "" {
+		msg.SetGenHeader(IDHeader, r.ID)
+	}
 
 	// The values of an HTML part have tags of their own, and are escaped already.
 	pairs := make([]string, 0, 2*len(m.Vars))

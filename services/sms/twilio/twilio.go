@@ -111,10 +111,14 @@ func New(cfg Config, now func() time.Time) (*Sender, error) {
 // Close gives the idle connections back.
 func (s *Sender) Close() { s.transport.Close() }
 
-// SendSMS creates one message.
+// SendSMS creates one message. Of one without an id no receipt is asked for.
 func (s *Sender) SendSMS(ctx context.Context, m provider.SMS, sendBefore time.Time) provider.Outcome {
-	to, callback := m.To.Reveal(), s.callbackURL+url.PathEscape(m.ID)+receiptRetries
-	params := openapi.CreateMessageParams{To: &to, Body: &m.Body, StatusCallback: &callback}
+	to := m.To.Reveal()
+	params := openapi.CreateMessageParams{To: &to, Body: &m.Body}
+	if m.ID != "" {
+		callback := s.callbackURL + url.PathEscape(m.ID) + receiptRetries
+		params.StatusCallback = &callback
+	}
 	if strings.HasPrefix(m.From, "MG") {
 		params.MessagingServiceSid = &m.From
 	} else {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	candorv1 "candor/proto/candor/v1"
+)
+
+func followupCommand(c *cli) *cobra.Command {
+	var send, skip, asJSON bool
+	cmd := &cobra.Command{
+		Use: "followup ID", GroupID: groupTouch, Args: id,
+		Short: "Answer a follow-up that asks whether it is sent",
+		Long: `A follow-up asks when nobody has written what to say, or when its hour passed while
+nothing ran and the playbook does not say what then. It waits, and so do those
+after it, until a person answers: --send sends it, --skip lets it fall.
+
+Without either this says what asks. A follow-up without a text cannot be sent:
+candor update ID -f update.md --with-next goes out in its place once it is approved.`,
+		Example: `  candor followup breach-2026-11
+  candor followup breach-2026-11 --send
+  candor followup breach-2026-11 --skip`,
+	}
+	cmd.Flags().BoolVar(&send, "send", false, "send it")
+	cmd.Flags().BoolVar(&skip, "skip", false, "let it fall")
+	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if send && skip {
+			return usageError(cmd, "--send or --skip: choose one")
+		}
+		s, err := c.connect(cmd, to)
+		if err != nil {
+			return err
+		}
+		if !send && !skip {
+			return c.whatAsks(cmd, s, args[0], asJSON)
+		}
+		answer := candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SKIP
+		if send {
+			answer = candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND
+		}
+		resp, err := s.DecideFollowUp(cmd.Context(), connect.NewRequest(&candorv1.DecideFollowUpRequest{Incident: args[0], Answer: answer}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return c.proto(resp.Msg)
+		}
+		d := resp.Msg.GetDecided()
+		if skip {
+			c.out.printf("Follow-up %s of %s is let fall. candor timeline %s shows what comes next.\n", d.GetName(), args[0], args[0])
+			return nil
+		}
+		c.out.printf("Follow-up %s of %s goes out as wave %s, at each customer's hours.\nWhat next:\n  candor watch %s\n", d.GetName(), args[0], d.GetWave(), args[0])
+		return nil
+	}
+	return cmd
+}
+
+// whatAsks shows the follow-up that waits for a person.
+func (c *cli) whatAsks(cmd *cobra.Command, s *client, name string, asJSON bool) error {
+	inc, err := s.incident(cmd.Context(), name)
+	if err != nil {
+		return err
+	}
+	d := inc.GetAsks()
+	if d == nil {
+		if asJSON {
+			return c.json(struct{}{})
+		}
+		c.out.printf("No follow-up of %s asks. candor timeline %s shows what comes.\n", name, name)
+		return nil
+	}
+	if asJSON {
+		return c.proto(d)
+	}
+	c.out.line(c.out.paint(yellow, asking(d, c.setting(cmd.Context(), s, name))))
+	rows := [][]cell{{text("candor followup " + name + " --send"), text("send it")}, {text("candor followup " + name + " --skip"), text("let it fall")}}
+	if d.GetReason() == noText {
+		rows[0] = []cell{text("candor update " + name + " -f update.md --with-next"), text("draft the news that go out in its place")}
+	}
+	c.out.table("  ", rows)
+	return nil
+}
+
+// noText is the reason of a follow-up for which there are no words.
+const noText = "no_text"
+
+// answers are the commands by which a person answers a follow-up that asks. What has no words cannot be sent.
+func answers(name, reason string) string {
+	if reason == noText {
+		return "candor update " + name + " -f update.md --with-next, or candor followup " + name + " --skip"
+	}
+	return "candor followup " + name + " --send, or --skip"
+}
+
+// asking says which follow-up asks, and why.
+func asking(d *candorv1.FollowUpDecided, at *setting) string {
+	return "Follow-up " + d.GetName() + ", due " + at.moment(d.GetDueAt().AsTime()) + ", asks: " + decisionWords(d.GetReason())
+}
+
+// decisionWords is why a follow-up is skipped or asks, as a person reads it.
+func decisionWords(reason string) string {
+	switch reason {
+	case noText:
+		return "there is no text for it"
+	case "late":
+		return "its hour passed while nothing ran"
+	case "missed":
+		return "a later one came while nothing ran"
+	case "apart":
+		return "too soon after another"
+	case "superseded":
+		return "newer news went out in its place"
+	case "person":
+		return "somebody said so"
+	case "nobody_told":
+		return "nobody was told yet"
+	}
+	return plain(reason)
+}
+
+func reopenCommand(c *cli) *cobra.Command {
+	var reason string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "reopen ID", GroupID: groupTouch, Args: id,
+		Short: "Draft a new beginning of a closed incident",
+		Long: `Drafts the reopening of an incident that was closed. Once a second person has
+approved it with candor approve, updates can be drafted, customers added and
+resends made again, and the follow-ups go on from then. What was sent stays sent;
+what was given up stays given up.`,
+		Example: `  candor reopen breach-2026-11 --reason "the investigation found another server"`,
+	}
+	reasonFlag(cmd, &reason)
+	jsonFlag(cmd, &asJSON)
+	to := remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if strings.TrimSpace(reason) == "" {
+			return usageError(cmd, "why? --reason is kept with the incident")
+		}
+		s, err := c.connect(cmd, to)
+		if err != nil {
+			return err
+		}
+		resp, err := s.Reopen(cmd.Context(), connect.NewRequest(&candorv1.ReopenRequest{Incident: args[0], Reason: reason}))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return c.proto(resp.Msg)
+		}
+		c.out.printf("A new beginning of %s is drafted. What next: a second person runs\n  %s\n", args[0], approveLine(args[0], resp.Msg.GetAddition()))
+		return nil
+	}
+	return cmd
+}
