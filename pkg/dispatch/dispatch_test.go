@@ -87,6 +87,31 @@ func TestTwoWorkersOnOneOrderNeverBothSend(t *testing.T) {
 	w.carrier.once(t, 400)
 }
 
+// Between the moment at which a worker looks who is left and the one at which it sends, it may write down that somebody must not
+// be told. Whatever another worker wrote meanwhile is known from then on: those whom that one told are not told again.
+func TestWhoWasToldWhileAnotherWasSuppressedIsNotToldAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	w.open()
+	var once sync.Once
+	w.carrier.suppressed = func(slot uint32, _ int) string {
+		if slot != 0 {
+			return ""
+		}
+		once.Do(func() {
+			w.write(intent(2, 1, time.Now().Add(time.Minute), 1, 2, 3))
+			w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 1, 2, 3))
+		})
+		return "no_number"
+	}
+	w.order()
+	w.start()
+	w.queueEmpty()
+	if told := w.carrier.messages(); len(told) > 0 {
+		t.Errorf("told again: %v", told)
+	}
+}
+
 // An emptied journal looks like a page that was never sent: B7.
 func TestAJournalThatWasNeverOpenedSendsNothing(t *testing.T) {
 	t.Parallel()

@@ -243,14 +243,12 @@ func (h *hand) step(ctx context.Context) (done bool, err error) {
 	if len(slots) == 0 {
 		return h.rest(ctx, now)
 	}
-	if slots, err = h.endOfAddresses(ctx, slots); err != nil || len(slots) == 0 {
-		return false, err
-	}
-	if slots, err = h.giveUp(ctx, slots, now); err != nil || len(slots) == 0 {
-		return false, err
-	}
-	if slots, err = h.suppress(ctx, slots); err != nil || len(slots) == 0 {
-		return false, err
+	// What is recorded is folded, and with it whatever somebody else wrote in between: who is left is looked at anew then.
+	seen := h.st.LastSeq
+	for _, settle := range []func(context.Context, []uint32, time.Time) ([]uint32, error){h.endOfAddresses, h.giveUp, h.suppress} {
+		if slots, err = settle(ctx, slots, now); err != nil || h.st.LastSeq != seen {
+			return false, err
+		}
 	}
 	if !h.terms.Quiet.Open(now, h.terms.Zone) {
 		next, ok := h.terms.Quiet.Next(now, h.terms.Zone)
@@ -330,7 +328,7 @@ func (h *hand) failure(n uint32) candorv1.Result {
 }
 
 // endOfAddresses fails the slots whose last address turned out to be of no use, and returns the others.
-func (h *hand) endOfAddresses(ctx context.Context, slots []uint32) ([]uint32, error) {
+func (h *hand) endOfAddresses(ctx context.Context, slots []uint32, _ time.Time) ([]uint32, error) {
 	facts := newFacts(candorv1.Decider_DECIDER_POLICY, h.cfg.Provider)
 	rest := slots[:0]
 	for _, n := range slots {
@@ -345,7 +343,7 @@ func (h *hand) endOfAddresses(ctx context.Context, slots []uint32) ([]uint32, er
 }
 
 // suppress settles the slots that must not be sent to, and returns the others.
-func (h *hand) suppress(ctx context.Context, slots []uint32) ([]uint32, error) {
+func (h *hand) suppress(ctx context.Context, slots []uint32, _ time.Time) ([]uint32, error) {
 	facts := newFacts(candorv1.Decider_DECIDER_WORKER, "")
 	rest := slots[:0]
 	for _, n := range slots {
