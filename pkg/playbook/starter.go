@@ -8,8 +8,8 @@ import (
 //go:embed starter
 var starter embed.FS
 
-// Starter returns the files to start from: playbook.yaml, facts.yaml and roster.csv, in English and Spanish. The organisation,
-// the breach and the people in them are invented.
+// Starter returns the files to start from: playbook.yaml, facts.yaml, roster.csv and update.md, in English and Spanish. The
+// organisation, the breach and the people in them are invented.
 func Starter() fs.FS {
 	files, err := fs.Sub(starter, "starter")
 	if err != nil {

@@ -19,16 +19,11 @@ import (
 	"candor/services/sandbox"
 )
 
-var (
-	//go:embed starter/candor.yaml
-	starterSettings string
-	//go:embed starter/update.md
-	starterUpdate []byte
-)
+//go:embed starter/candor.yaml
+var starterSettings string
 
 const (
 	adminFile    = "admin.token"
-	updateFile   = "update.md"
 	keysFolder   = "candor-keys"
 	sandboxKeys  = "sandbox"
 	twilioSecret = "twilio.secret"
@@ -97,19 +92,18 @@ func (c *cli) initFolder(dir string) error {
 			return err
 		}
 	}
-	if err := create(filepath.Join(dir, updateFile), starterUpdate, 0o640); err != nil {
-		return err
-	}
 	c.initDone(dir)
 	return nil
 }
 
-func starterFiles() []string { return []string{"playbook.yaml", "facts.yaml", "roster.csv"} }
+func starterFiles() []string {
+	return []string{"playbook.yaml", "facts.yaml", "roster.csv", "update.md"}
+}
 
 // vacant refuses a folder that holds anything of what would be made.
 func vacant(dir string) error {
 	var there []string
-	for _, name := range append([]string{defaultConfig, adminFile, keysFolder, updateFile}, starterFiles()...) {
+	for _, name := range append([]string{defaultConfig, adminFile, keysFolder}, starterFiles()...) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			there = append(there, name)
 		} else if !errors.Is(err, fs.ErrNotExist) {

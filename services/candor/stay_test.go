@@ -471,11 +471,15 @@ func TestTheUpdateThatInitWritesIsGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := playbook.ParseUpdate("update.md", starterUpdate, pb)
+	update, err := fs.ReadFile(playbook.Starter(), "update.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := updateTitle(string(starterUpdate)); got != u.Title || got == "" {
+	u, err := playbook.ParseUpdate("update.md", update, pb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := updateTitle(string(update)); got != u.Title || got == "" {
 		t.Errorf("the title is %q, and read as %q", u.Title, got)
 	}
 }
