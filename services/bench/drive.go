@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/config"
 	"candor/pkg/rpc/candorv1connect"
@@ -177,6 +178,16 @@ func (d *Driver) Timeline(ctx context.Context, incident, customer string) (*cand
 		return nil, fmt.Errorf("timeline: %w", err)
 	}
 	return res.Msg.GetTimeline(), nil
+}
+
+// Publish has an update drafted for an hour, and approved by the second person.
+func (d *Driver) Publish(ctx context.Context, incident, text string, at time.Time) (wave string, err error) {
+	res, err := d.incidents(d.commander).Update(ctx, connect.NewRequest(&candorv1.UpdateRequest{Incident: incident, Text: text, At: timestamppb.New(at)}))
+	if err != nil {
+		return "", fmt.Errorf("update: %w", err)
+	}
+	a := res.Msg.GetAddition()
+	return a.GetAddition().GetWave(), d.Approve(ctx, incident, a.GetHash())
 }
 
 // End closes an incident with a last word. Customers who stay untold are named, and the second person agrees.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/incident"
 	"candor/pkg/noticeid"
@@ -103,7 +102,7 @@ func (l *life) betweenFollowUps(ctx context.Context) error {
 	}
 	first, second := coming[0].GetDueAt().AsTime(), coming[1].GetDueAt().AsTime()
 	at := first.Add(second.Sub(first) / 2).Truncate(time.Hour)
-	if l.update, err = l.publish(ctx, updateText, at); err != nil {
+	if l.update, err = l.Driver.Publish(ctx, l.id, updateText, at); err != nil {
 		return err
 	}
 	l.weeks.Say("\nAn update is drafted and approved for %s. This is what customers will get:", l.in(tl, at))
@@ -116,7 +115,7 @@ func (l *life) betweenFollowUps(ctx context.Context) error {
 // mistaken corrects the update a day after the second follow-up.
 func (l *life) mistaken(ctx context.Context) error {
 	at := l.App.Clock().Now().Add(24 * time.Hour).Truncate(time.Hour)
-	if _, err := l.publish(ctx, fmt.Sprintf(correctionText, l.update), at); err != nil {
+	if _, err := l.Driver.Publish(ctx, l.id, fmt.Sprintf(correctionText, l.update), at); err != nil {
 		return err
 	}
 	l.weeks.Say("\nThe update had a mistake. A correction is approved, for whoever got it:")
@@ -149,18 +148,6 @@ func (l *life) end(ctx context.Context) error {
 	}
 	l.weeks.Timeline(tl)
 	return nil
-}
-
-// publish has an update drafted, and approved by the second person.
-func (l *life) publish(ctx context.Context, text string, at time.Time) (wave string, err error) {
-	res, err := l.Driver.incidents(l.Driver.commander).Update(ctx, connect.NewRequest(&candorv1.UpdateRequest{
-		Incident: l.id, Text: text, At: timestamppb.New(at),
-	}))
-	if err != nil {
-		return "", fmt.Errorf("update: %w", err)
-	}
-	a := res.Msg.GetAddition()
-	return a.GetAddition().GetWave(), l.Driver.Approve(ctx, l.id, a.GetHash())
 }
 
 // announce notes what the timeline says that each customer will get, of what is due until then.
