@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
@@ -195,7 +196,7 @@ func awaitScript(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var last string
-	err = s.follow(ctx, args[0], func(st *candorv1.Status) bool {
+	there := func(st *candorv1.Status) bool {
 		last = summary(st)
 		for _, w := range st.GetWaves() {
 			for _, ch := range w.GetChannels() {
@@ -212,7 +213,11 @@ func awaitScript(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 		return true
-	})
+	}
+	err = s.follow(ctx, args[0], there)
+	for connect.CodeOf(err) == connect.CodeUnavailable && ctx.Err() == nil {
+		err = s.follow(ctx, args[0], there) // a service that a busy machine keeps from answering is waited for
+	}
 	if err != nil {
 		ts.Fatalf("%v: the last status was %s", err, last)
 	}
