@@ -170,15 +170,15 @@ func TestTheRightHour(t *testing.T) {
 	}{
 		{
 			"before and after the clocks go forward in New York", `{name: weekly, every: "sun 10:00", send: standing}`,
-			time.Date(2027, 3, 6, 12, 0, 0, 0, time.UTC), time.Date(2027, 3, 7, 15, 0, 0, 0, time.UTC), time.Date(2027, 3, 14, 14, 0, 0, 0, time.UTC),
+			time.Date(2038, 3, 6, 12, 0, 0, 0, time.UTC), time.Date(2038, 3, 7, 15, 0, 0, 0, time.UTC), time.Date(2038, 3, 14, 14, 0, 0, 0, time.UTC),
 		},
 		{
 			"before and after they go back", `{name: weekly, every: "sun 10:00", send: standing}`,
-			time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), time.Date(2026, 10, 25, 14, 0, 0, 0, time.UTC), time.Date(2026, 11, 1, 15, 0, 0, 0, time.UTC),
+			time.Date(2037, 10, 24, 12, 0, 0, 0, time.UTC), time.Date(2037, 10, 25, 14, 0, 0, 0, time.UTC), time.Date(2037, 11, 1, 15, 0, 0, 0, time.UTC),
 		},
 		{
 			"the twenty-ninth of February", `{name: weekly, every: "tue 10:00", send: standing}`,
-			time.Date(2028, 2, 28, 12, 0, 0, 0, time.UTC), time.Date(2028, 2, 29, 15, 0, 0, 0, time.UTC), time.Date(2028, 3, 7, 15, 0, 0, 0, time.UTC),
+			time.Date(2056, 2, 28, 12, 0, 0, 0, time.UTC), time.Date(2056, 2, 29, 15, 0, 0, 0, time.UTC), time.Date(2056, 3, 7, 15, 0, 0, 0, time.UTC),
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -27,10 +27,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const acme = "acme-2026"
+const acme = "acme-2037"
 
 // begun is when the first notices of all tests are approved: four in the morning in New York, on a Monday.
-var begun = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+var begun = time.Date(2037, 11, 23, 9, 0, 0, 0, time.UTC)
 
 // daily is the cadence of most tests: each day at ten in New York, sent two hours late.
 const daily = `
@@ -48,7 +48,7 @@ func (c *calendar) set(t time.Time) { c.at.Store(&t) }
 
 // york is an hour of a day of November in New York.
 func york(day, hour, minute int) time.Time {
-	return time.Date(2026, 11, day, hour+5, minute, 0, 0, time.UTC)
+	return time.Date(2037, 11, day, hour+5, minute, 0, 0, time.UTC)
 }
 
 // world is a broker with incidents and a ledger.
