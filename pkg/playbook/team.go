@@ -3,7 +3,6 @@ package playbook
 import (
 	"fmt"
 	"net/mail"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"candor/pkg/loopback"
 	"candor/pkg/spell"
 )
 
@@ -139,7 +139,5 @@ func isHook(s string) bool {
 	if err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return false
 	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	loopback := u.Hostname() == "localhost" || err == nil && ip.Unmap().IsLoopback()
-	return u.Scheme == "https" || u.Scheme == "http" && loopback
+	return u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname())
 }

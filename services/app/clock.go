@@ -3,12 +3,12 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"time"
 
 	"candor/pkg/clock"
+	"candor/pkg/loopback"
 )
 
 // fastest is a day in less than a second: beyond it the broker's schedules, which fire to the second, say nothing any more.
@@ -60,13 +60,13 @@ func (c Config) validateClock(targets []string) error {
 		errs = append(errs, fmt.Errorf("a clock that runs fast is for rehearsals: run the target sandbox and leave out providers.%s, or point it at a sandbox on this machine", name))
 	}
 	ours := slices.Contains(targets, "sandbox")
-	if tw := c.Providers.Twilio; (!ours || tw.AccountSID != "") && !isHere(hostOf(tw.BaseURL)) {
+	if tw := c.Providers.Twilio; (!ours || tw.AccountSID != "") && !loopback.Is(hostOf(tw.BaseURL)) {
 		sandboxed("twilio")
 	}
-	if sg := c.Providers.SendGrid; (!ours || sg.APIKey != "") && !isHere(hostOf(sg.BaseURL)) {
+	if sg := c.Providers.SendGrid; (!ours || sg.APIKey != "") && !loopback.Is(hostOf(sg.BaseURL)) {
 		sandboxed("sendgrid")
 	}
-	if relay := c.Providers.SMTP; relay.Host != "" && !isHere(relay.Host) {
+	if relay := c.Providers.SMTP; relay.Host != "" && !loopback.Is(relay.Host) {
 		sandboxed("smtp")
 	}
 	return errors.Join(errs...)
@@ -78,12 +78,6 @@ func hostOf(address string) string {
 		return ""
 	}
 	return u.Hostname()
-}
-
-// isHere says that a host is this machine. A name that only a resolver knows is not taken for it.
-func isHere(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // Clock is what this process lives by.

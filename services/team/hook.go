@@ -9,11 +9,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
 
+	"candor/pkg/loopback"
 	"candor/pkg/provider"
 	"candor/pkg/team"
 )
@@ -31,7 +31,7 @@ func (s *Service) post(ctx context.Context, m *message) provider.Outcome {
 	if err != nil || target.Host == "" {
 		return provider.Outcome{Class: provider.BadAddress, Reason: "invalid_url"}
 	}
-	if s.Clock.Speed() != 1 && !isHere(target.Hostname()) {
+	if s.Clock.Speed() != 1 && !loopback.Is(target.Hostname()) {
 		return refused("rehearsal") // of which nothing leaves the machine
 	}
 	body, err := slack(team.Message(m.alert, m.reminder))
@@ -49,11 +49,6 @@ func (s *Service) post(ctx context.Context, m *message) provider.Outcome {
 		return call.Failure(err)
 	}
 	return judge(answer, s.Clock.Machine())
-}
-
-func isHere(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // slack writes what an incoming webhook of Slack's takes.
