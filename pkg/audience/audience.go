@@ -293,7 +293,7 @@ func (stateTest) binds() int                           { return bindsTest }
 func (e stateTest) write(b *strings.Builder) {
 	words := make([]string, len(e.states))
 	for i, s := range e.states {
-		words[i] = stateWord(s)
+		words[i] = candorv1.Word(s)
 	}
 	writeTest(b, roster.ChannelName(e.channel), e.op, words)
 }

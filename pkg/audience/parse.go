@@ -316,7 +316,7 @@ func newStateTest(name, op string, values []token) (expr, error) {
 	}
 	var words []string
 	for s := candorv1.NoticeState_NOTICE_STATE_PLANNED; s <= candorv1.NoticeState_NOTICE_STATE_EXPIRED; s++ {
-		words = append(words, stateWord(s))
+		words = append(words, candorv1.Word(s))
 	}
 	for _, t := range values {
 		i := slices.Index(words, strings.ToLower(t.text))
@@ -326,11 +326,6 @@ func newStateTest(name, op string, values []token) (expr, error) {
 		e.states = append(e.states, candorv1.NoticeState_NOTICE_STATE_PLANNED+candorv1.NoticeState(i))
 	}
 	return e, nil
-}
-
-// stateWord returns the state's word, as in delivered.
-func stateWord(s candorv1.NoticeState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "NOTICE_STATE_"))
 }
 
 func newPlaceTest(key, op string, values []token) (expr, error) {

@@ -126,7 +126,7 @@ func (a *audit) read(s stored) {
 			if isOver(t.state) {
 				a.say(s, "withdraws what is over")
 			}
-			t.state = StateName(e.Withdrawn.State)
+			t.state = candorv1.Word(e.Withdrawn.State)
 		}
 	}
 }
@@ -316,10 +316,10 @@ func (a *audit) completed(s stored, p Place, e *candorv1.CallCompleted) {
 		}
 		t.invalid[e.Phone] = append(t.invalid[e.Phone], day)
 	}
-	if d.Told && isOver(t.state) && t.state != "done" && slices.Index(t.calls, call) >= t.since && StateName(e.State) != "done" {
+	if d.Told && isOver(t.state) && t.state != "done" && slices.Index(t.calls, call) >= t.since && candorv1.Word(e.State) != "done" {
 		a.say(s, "a customer who was told stays %s", t.state)
 	}
-	switch state := StateName(e.State); {
+	switch state := candorv1.Word(e.State); {
 	case isOver(state):
 		t.state = state
 	case isOver(t.state):

@@ -188,7 +188,7 @@ func TestAWordNotToCallClosesTheNumberForAll(t *testing.T) {
 		at   Place
 		want string
 	}{{Place{inc, 1, 0}, "suppressed do_not_call"}, {Place{"b-2", 4, 9}, "suppressed do_not_call"}} {
-		if got := w.q.SettledAt(tt.at); len(got) != 1 || StateName(got[0].State)+" "+got[0].Reason != tt.want {
+		if got := w.q.SettledAt(tt.at); len(got) != 1 || candorv1.Word(got[0].State)+" "+got[0].Reason != tt.want {
 			t.Errorf("%v: %+v, want %s", tt.at, got, tt.want)
 		}
 	}
@@ -316,7 +316,7 @@ func TestWhoCannotBeCalledEndsAtOnce(t *testing.T) {
 	w.tick()
 	var got []string
 	for s := range w.q.Settled(inc, 1) {
-		got = append(got, fmt.Sprint(s.Place.Slot, StateName(s.State), s.Reason, s.Waves))
+		got = append(got, fmt.Sprint(s.Place.Slot, candorv1.Word(s.State), s.Reason, s.Waves))
 	}
 	want := []string{"0suppressedopted_out[{w0 RESULT_SUPPRESSED}]", "2suppressedopted_out[{w0 RESULT_SUPPRESSED}]", "3suppressedno_number[{w0 RESULT_SUPPRESSED}]"}
 	if !slices.Equal(got, want) {

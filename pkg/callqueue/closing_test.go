@@ -19,7 +19,7 @@ const (
 func (w *world) ends() (all []string) {
 	for _, s := range w.q.SettledAt(Place{inc, 1, 0}) {
 		for _, r := range s.Waves {
-			all = append(all, fmt.Sprintf("%s %s %s", r.Wave, StateName(s.State), s.Reason))
+			all = append(all, fmt.Sprintf("%s %s %s", r.Wave, candorv1.Word(s.State), s.Reason))
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"candor/pkg/playbook"
+	candorv1 "candor/proto/candor/v1"
 )
 
 // Each disposition of the prepared table, reported on Monday at ten in New York of a customer with one number.
@@ -64,7 +65,7 @@ func TestWhatFollowsFromADisposition(t *testing.T) {
 				return w.mustComplete(g.Lease, r)
 			}
 			answer := report(w.one())
-			if got := StateName(answer.State); got != want.state {
+			if got := candorv1.Word(answer.State); got != want.state {
 				t.Errorf("state %s, want %s", got, want.state)
 			}
 			if want.next == "" {

@@ -126,7 +126,7 @@ func (x *explainer) explain(w wish) {
 		}
 	}
 	if t.over() {
-		x.say("over", true, 0, "The task ended as %s on %s: %s.", StateName(candorv1.CallState(t.state)), x.clock(t.nextAt), q.words.list[t.reason])
+		x.say("over", true, 0, "The task ended as %s on %s: %s.", candorv1.Word(candorv1.CallState(t.state)), x.clock(t.nextAt), q.words.list[t.reason])
 		return
 	}
 	if x.in.held {
@@ -137,7 +137,7 @@ func (x *explainer) explain(w wish) {
 		x.say("leased", true, a.endedAt, "Dialer %s holds the task until %s.", q.words.list[a.dialer], x.clock(a.endedAt))
 	}
 	if how, ends := q.doom(t, x.in, w, now); ends && !t.has(leaseOut) {
-		x.say("ending", true, 0, "The task is about to end as %s: %s.", StateName(how.state), q.words.list[how.reason])
+		x.say("ending", true, 0, "The task is about to end as %s: %s.", candorv1.Word(how.state), q.words.list[how.reason])
 		return
 	}
 	x.waits(w)

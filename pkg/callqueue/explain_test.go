@@ -11,6 +11,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"candor/pkg/playbook"
+	candorv1 "candor/proto/candor/v1"
 )
 
 var update = flag.Bool("update", false, "rewrite the files under testdata")
@@ -99,7 +100,7 @@ func TestExplainInWords(t *testing.T) {
 		if !e.Next.IsZero() {
 			next = e.Next.In(zone(t, "America/New_York")).Format("Mon 15:04:05")
 		}
-		fmt.Fprintf(&told, "%s\n  %s, callable %v, next %s\n", tt.name, StateName(e.State), e.Callable, next)
+		fmt.Fprintf(&told, "%s\n  %s, callable %v, next %s\n", tt.name, candorv1.Word(e.State), e.Callable, next)
 		for _, words := range e.Words() {
 			fmt.Fprintf(&told, "  %s\n", words)
 		}

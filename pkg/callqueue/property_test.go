@@ -124,9 +124,9 @@ func (p *player) checks() {
 			}
 			continue
 		}
-		states[StateName(e.State)]++
-		if known := p.audit.tasks[at].state; isOver(StateName(e.State)) != isOver(known) || isOver(known) && known != StateName(e.State) ||
-			(known == "leased") != (StateName(e.State) == "leased") && !isOver(known) {
+		states[candorv1.Word(e.State)]++
+		if known := p.audit.tasks[at].state; isOver(candorv1.Word(e.State)) != isOver(known) || isOver(known) && known != candorv1.Word(e.State) ||
+			(known == "leased") != (candorv1.Word(e.State) == "leased") && !isOver(known) {
 			p.t.Fatalf("%v is %v, the log says %s", at, e.State, known)
 		}
 		if len(e.Reasons) == 0 {

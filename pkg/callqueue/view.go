@@ -4,7 +4,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	candorv1 "candor/proto/candor/v1"
@@ -21,11 +20,6 @@ type Counts struct {
 	Dispositions map[string]uint64
 }
 
-// StateName returns the name of a state, as in pending.
-func StateName(s candorv1.CallState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "CALL_STATE_"))
-}
-
 // Counts counts the tasks of an incident, of all of them without a name.
 func (q *Queue) Counts(at time.Time, name string) Counts {
 	now := sec(at)
@@ -38,7 +32,7 @@ func (q *Queue) Counts(at time.Time, name string) Counts {
 		}
 		for state, n := range in.states {
 			if n > 0 {
-				c.States[StateName(candorv1.CallState(state))] += n
+				c.States[candorv1.Word(candorv1.CallState(state))] += n
 			}
 		}
 		for word, n := range in.dispositions {

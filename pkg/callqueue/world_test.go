@@ -180,7 +180,7 @@ func (w *world) state() string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return StateName(e.State)
+	return candorv1.Word(e.State)
 }
 
 // refold folds the log into a new queue.

@@ -2,7 +2,6 @@ package team
 
 import (
 	"slices"
-	"strings"
 
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
@@ -58,10 +57,5 @@ func Recipients(t *playbook.Team) (all []Recipient) {
 
 // ToldOf says whether the address gets alerts of a kind; one that names none gets all.
 func (r *Recipient) ToldOf(k candorv1.AlertKind) bool {
-	return len(r.toldOf) == 0 || slices.Contains(r.toldOf, KindWord(k))
-}
-
-// KindWord is the kind of an alert as a playbook and a command write it, such as threshold.
-func KindWord(k candorv1.AlertKind) string {
-	return strings.ToLower(strings.TrimPrefix(k.String(), "ALERT_KIND_"))
+	return len(r.toldOf) == 0 || slices.Contains(r.toldOf, candorv1.Word(k))
 }

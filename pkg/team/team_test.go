@@ -145,7 +145,7 @@ func TestEachAddressOnce(t *testing.T) {
 		var of []string
 		for kind := range candorv1.AlertKind_name {
 			if k := candorv1.AlertKind(kind); k != 0 && r.ToldOf(k) {
-				of = append(of, team.KindWord(k))
+				of = append(of, candorv1.Word(k))
 			}
 		}
 		slices.Sort(of)
@@ -164,7 +164,7 @@ func TestEachAddressOnce(t *testing.T) {
 	}
 	words := playbook.Alerts()
 	for kind := range candorv1.AlertKind_name {
-		if w := team.KindWord(candorv1.AlertKind(kind)); kind != 0 && !slices.Contains(words, w) {
+		if w := candorv1.Word(candorv1.AlertKind(kind)); kind != 0 && !slices.Contains(words, w) {
 			t.Errorf("a playbook does not know %s", w)
 		}
 	}

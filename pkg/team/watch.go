@@ -54,7 +54,7 @@ func (w *Watch) Fold(m bus.Stored) error {
 	}
 	raise := func(k candorv1.AlertKind, text string) *candorv1.Alert {
 		a := &candorv1.Alert{
-			Id: fmt.Sprintf("%s-%d", KindWord(k), m.Seq), Incident: w.incident, Kind: k, Text: text, RaisedAt: timestamppb.New(e.GetOccurredAt().AsTime()),
+			Id: fmt.Sprintf("%s-%d", candorv1.Word(k), m.Seq), Incident: w.incident, Kind: k, Text: text, RaisedAt: timestamppb.New(e.GetOccurredAt().AsTime()),
 		}
 		w.alerts = append(w.alerts, a)
 		return a

@@ -169,7 +169,7 @@ func TestEventsMakeAlerts(t *testing.T) {
 				if a.GetOver() {
 					id = "(" + id + ")"
 				}
-				if a.GetIncident() != "field-1" || !strings.HasPrefix(a.GetId(), team.KindWord(a.GetKind())+"-") || a.GetRaisedAt().AsTime().Before(noon) {
+				if a.GetIncident() != "field-1" || !strings.HasPrefix(a.GetId(), candorv1.Word(a.GetKind())+"-") || a.GetRaisedAt().AsTime().Before(noon) {
 					t.Errorf("alert %v", a)
 				}
 				got = append(got, id)

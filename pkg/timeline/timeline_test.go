@@ -141,7 +141,7 @@ func lines(tl *candorv1.Timeline) string {
 		return t.AsTime().In(location("America/New_York")).Format("Jan 2 15:04")
 	}
 	for _, e := range tl.GetEntries() {
-		fmt.Fprintf(&b, "%s  %s %s", at(e.GetDueAt()), strings.ToLower(strings.TrimPrefix(e.GetState().String(), "TIMELINE_STATE_")), e.GetKind())
+		fmt.Fprintf(&b, "%s  %s %s", at(e.GetDueAt()), candorv1.Word(e.GetState()), e.GetKind())
 		for _, w := range []string{e.GetWave(), e.GetName(), e.GetReason(), e.GetCorrects()} {
 			if w != "" {
 				b.WriteString(" " + w)

@@ -306,7 +306,7 @@ func (a *API) reopen(ctx context.Context, q *candorv1.ReopenRequest) (*candorv1.
 // stillClosed refuses a new beginning of what has not ended, and of what cannot begin again.
 func (a *API) stillClosed(inc *incident.Incident) error {
 	if inc.State != candorv1.IncidentState_INCIDENT_STATE_CLOSED {
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a closed one can be reopened", inc.ID, stateWord(inc.State))
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a closed one can be reopened", inc.ID, candorv1.Word(inc.State))
 	}
 	_, err := a.Vault.Incident(inc.ID) // without its key nobody can be told anything
 	return err

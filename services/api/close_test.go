@@ -250,7 +250,7 @@ func TestTimelineSaysWhatComes(t *testing.T) {
 	words := func(tl *candorv1.Timeline) string {
 		var all []string
 		for _, e := range tl.GetEntries() {
-			w := strings.ToLower(strings.TrimPrefix(e.GetState().String(), "TIMELINE_STATE_")) + " " + e.GetKind() + " " + e.GetWave() + e.GetName() + " " + e.GetDueAt().AsTime().Format("02 15:04")
+			w := candorv1.Word(e.GetState()) + " " + e.GetKind() + " " + e.GetWave() + e.GetName() + " " + e.GetDueAt().AsTime().Format("02 15:04")
 			for _, ch := range e.GetChannels() {
 				w += " " + topology.ChannelToken(ch.GetChannel())
 				for _, win := range ch.GetWindows() {

@@ -68,7 +68,7 @@ func revisable(inc *incident.Incident) error {
 		return nil
 	}
 	return refuse(connect.CodeFailedPrecondition,
-		"incident %s is %s with other content: it cannot be changed any more; abort it, or declare under another id", inc.ID, stateWord(inc.State))
+		"incident %s is %s with other content: it cannot be changed any more; abort it, or declare under another id", inc.ID, candorv1.Word(inc.State))
 }
 
 // draft compiles every text, plans over the sealed pages, and seals the addresses of the team.

@@ -53,11 +53,6 @@ func drafted(inc *incident.Incident) error {
 	return nil
 }
 
-// stateWord is the state as a person reads it.
-func stateWord(s candorv1.IncidentState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "INCIDENT_STATE_"))
-}
-
 // shown is the incident with what changed since its last revision.
 func shown(inc *incident.Incident) *candorv1.Incident {
 	p := inc.Proto()
@@ -174,7 +169,7 @@ func (a *API) approve(ctx context.Context, q *candorv1.ApproveRequest) (*candorv
 func approvable(inc *incident.Incident, who incident.Actor, sameHash bool) error {
 	switch {
 	case inc.State != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s, and nothing of it waits for an approval under that hash: candor status %s shows what waits", inc.ID, stateWord(inc.State), inc.ID)
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s, and nothing of it waits for an approval under that hash: candor status %s shows what waits", inc.ID, candorv1.Word(inc.State), inc.ID)
 	case !sameHash:
 		return refuse(connect.CodeAborted, "incident %s was changed, or the hash is mistyped: revision %d has the hash %x; look at it, and approve that hash",
 			inc.ID, inc.Draft.GetRevision(), inc.PlanHash())
@@ -205,7 +200,7 @@ func (a *API) reject(ctx context.Context, q *candorv1.RejectRequest) (*candorv1.
 			}}, nil
 		}
 		return nil, refuse(connect.CodeFailedPrecondition, "incident %s is %s: only a draft can be rejected; abort stops what was declared",
-			inc.ID, stateWord(inc.State))
+			inc.ID, candorv1.Word(inc.State))
 	})
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func declared(inc *incident.Incident, what string) error {
 		return err
 	}
 	if !inc.Declared() {
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only one that is declared can be %s", inc.ID, stateWord(inc.State), what)
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: only one that is declared can be %s", inc.ID, candorv1.Word(inc.State), what)
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func running(inc *incident.Incident, what string) error {
 	case candorv1.IncidentState_INCIDENT_STATE_SHREDDED:
 		remedy = "its customers cannot be told anything any more"
 	}
-	return refuse(connect.CodeFailedPrecondition, "incident %s is %s and cannot be %s: %s", inc.ID, stateWord(inc.State), what, remedy)
+	return refuse(connect.CodeFailedPrecondition, "incident %s is %s and cannot be %s: %s", inc.ID, candorv1.Word(inc.State), what, remedy)
 }
 
 func checkChannels(chs []candorv1.Channel) error {
@@ -203,7 +203,7 @@ func (a *API) shred(ctx context.Context, q *candorv1.ShredRequest) (*candorv1.Sh
 	default:
 		return nil, refuse(connect.CodeFailedPrecondition,
 			"incident %s is %s: its customers are shredded only after it was closed or aborted, so that nobody who must still be told is lost",
-			inc.ID, stateWord(inc.State))
+			inc.ID, candorv1.Word(inc.State))
 	}
 	if err := a.Vault.Shred(inc.ID); err != nil {
 		return nil, err

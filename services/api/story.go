@@ -192,7 +192,7 @@ func (h *history) tell(e *candorv1.JournalEntry, open bool) {
 			if place < 0 {
 				continue
 			}
-			said := event(word(g.GetResult().String(), "RESULT_"), g.GetReason(), word(o.GetDecider().String(), "DECIDER_"))
+			said := event(candorv1.Word(g.GetResult()), g.GetReason(), candorv1.Word(o.GetDecider()))
 			said.Attempt, said.Provider, said.MessageId = o.GetAttempt(), o.GetProvider(), line(g.GetMessageIds(), place)
 		}
 	case *candorv1.JournalEntry_DeadLettered:
@@ -246,6 +246,3 @@ func line(text string, n int) string {
 	}
 	return last
 }
-
-// word makes a stable word of the name of an enum's value.
-func word(name, prefix string) string { return strings.ToLower(strings.TrimPrefix(name, prefix)) }

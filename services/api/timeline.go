@@ -120,7 +120,7 @@ func (a *API) barred(ch candorv1.Channel, c *roster.Customer) bool {
 
 // countComing counts who gets what comes, page by page on all cores.
 func (a *API) countComing(ctx context.Context, inc *incident.Incident, b *timeline.Builder) error {
-	where := map[string]people{}
+	where := map[string]audience.People{}
 	for _, wave := range append(b.Told(), "") {
 		if where[wave] != nil {
 			continue
@@ -130,7 +130,7 @@ func (a *API) countComing(ctx context.Context, inc *incident.Incident, b *timeli
 			return err
 		}
 	}
-	asked := func(wave string, page uint32, slot int) audience.States { return where[wave].of(page, slot) }
+	asked := func(wave string, page uint32, slot int) audience.States { return where[wave].Of(page, slot) }
 	m, err := a.everybody(ctx, inc)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 func (a *API) createToken(ctx context.Context, q *candorv1.CreateTokenRequest) (*candorv1.CreateTokenResponse, error) {
 	names := make([]string, len(q.GetRoles()))
 	for i, r := range q.GetRoles() {
-		names[i] = roleWord(r)
+		names[i] = candorv1.Word(r)
 	}
 	roles, err := token.ParseRoles(names)
 	if err != nil {
@@ -64,8 +64,4 @@ func tokenProto(r token.Record) *candorv1.Token {
 		t.Roles = append(t.Roles, candorv1.Role(candorv1.Role_value["ROLE_"+strings.ToUpper(string(role))]))
 	}
 	return t
-}
-
-func roleWord(r candorv1.Role) string {
-	return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_"))
 }

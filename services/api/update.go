@@ -195,7 +195,7 @@ func (a *API) countNews(ctx context.Context, inc *incident.Incident, add *candor
 		if err != nil {
 			return nil, err
 		}
-		added.States = where.of
+		added.States = where.Of
 	}
 	m, err := a.everybody(ctx, inc)
 	if err != nil {

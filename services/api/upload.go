@@ -241,7 +241,7 @@ func (a *API) mayUpload(ctx context.Context, id string) error {
 		return fmt.Errorf("read incident %s: %w", id, err)
 	}
 	if revisable(inc) != nil {
-		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: its roster is frozen; add those who are missing with candor roster add, or, if it has ended, declare them under another id", id, stateWord(inc.State))
+		return refuse(connect.CodeFailedPrecondition, "incident %s is %s: its roster is frozen; add those who are missing with candor roster add, or, if it has ended, declare them under another id", id, candorv1.Word(inc.State))
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -197,5 +196,5 @@ func callStateName(s candorv1.CallState) string {
 	if s == 0 {
 		return "open"
 	}
-	return strings.ToLower(strings.TrimPrefix(s.String(), "CALL_STATE_"))
+	return candorv1.Word(s)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"strings"
 
 	"connectrpc.com/connect"
 
@@ -161,7 +160,7 @@ func (d *Driver) compare(ctx context.Context, v *Verdict, seed maphash.Seed, fat
 					continue
 				}
 				people[uint64(k.GetPage())<<32|uint64(slot)] = struct{}{} //nolint:gosec // a slot's number
-				v.Notices[ch][stateName(state)]++
+				v.Notices[ch][candorv1.Word(state)]++
 				if k.GetChannel() == candorv1.Channel_CHANNEL_CALL {
 					continue // the sandbox has no telephone
 				}
@@ -236,9 +235,4 @@ func (v *Verdict) lose(yes bool) {
 	if yes {
 		v.Lost++
 	}
-}
-
-// stateName is the name of a state as the ledger counts it.
-func stateName(s candorv1.NoticeState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "NOTICE_STATE_"))
 }

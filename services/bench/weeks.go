@@ -324,7 +324,7 @@ func (l *life) taken(ctx context.Context) (taken map[message][]time.Time, said m
 		}
 		for _, n := range res.Msg.GetNotices() {
 			k := n.GetKey()
-			said[message{n.GetCustomerRef(), k.GetWave(), k.GetChannel()}] = stateName(n.GetState()) + " " + n.GetReason()
+			said[message{n.GetCustomerRef(), k.GetWave(), k.GetChannel()}] = candorv1.Word(n.GetState()) + " " + n.GetReason()
 			by[codec.Notice(noticeid.Key{Incident: l.id, Wave: k.GetWave(), Channel: k.GetChannel(), Page: k.GetPage(), Slot: k.GetSlot()})] = message{n.GetCustomerRef(), k.GetWave(), k.GetChannel()}
 		}
 		if token = res.Msg.GetNextPageToken(); token == "" {

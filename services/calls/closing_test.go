@@ -67,7 +67,7 @@ func (w *world) untilReads(wave string, page int, want ...string) {
 				continue
 			}
 			state, reason := st.Notice(n)
-			word := strings.ToLower(strings.TrimPrefix(state.String(), "NOTICE_STATE_"))
+			word := candorv1.Word(state)
 			if reason != "" {
 				word += ":" + reason
 			}

@@ -365,7 +365,7 @@ func (o *owner) found(ctx context.Context, ms []bus.Message) (landed bool, err e
 func (o *owner) count(now time.Time) {
 	states := o.queue.Counts(now, "").States
 	for s := candorv1.CallState_CALL_STATE_PENDING; s <= candorv1.CallState_CALL_STATE_EXPIRED; s++ {
-		name := callqueue.StateName(s)
+		name := candorv1.Word(s)
 		o.metrics.tasks.WithLabelValues(name).Set(float64(states[name]))
 	}
 	o.metrics.waiting.Set(float64(len(o.claims)))

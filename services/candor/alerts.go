@@ -109,7 +109,7 @@ func alertWord(k candorv1.AlertKind) string {
 	case candorv1.AlertKind_ALERT_KIND_THRESHOLD:
 		return "paused by itself"
 	}
-	return plain(word(k.String(), "ALERT_KIND_"))
+	return plain(candorv1.Word(k))
 }
 
 func alertColour(a *candorv1.Alert) string {

@@ -96,7 +96,7 @@ func (c *cli) readAndAsk(cmd *cobra.Command, s *client, name, wanted string, ful
 	}
 	switch {
 	case inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_DRAFT:
-		what := "incident " + name + " is " + stateWord(inc.GetState()) + ", and nothing of it waits for an approval"
+		what := "incident " + name + " is " + candorv1.Word(inc.GetState()) + ", and nothing of it waits for an approval"
 		if wanted != "" {
 			what += " under that hash"
 		}

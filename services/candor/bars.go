@@ -57,7 +57,7 @@ func (b *bars) show(st *candorv1.Status) {
 	b.set("people", "people told", green, p.GetTold(), p.GetOnFile(), words)
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
-			name := w.GetWave() + " " + channelWord(ch.GetChannel())
+			name := w.GetWave() + " " + candorv1.Word(ch.GetChannel())
 			b.set(name, name, blue, ch.GetPlannedTotal()-openNotices(ch), ch.GetPlannedTotal(), channelTail(ch))
 		}
 	}
@@ -77,8 +77,8 @@ func channelTail(ch *candorv1.ChannelStatus) string {
 		candorv1.NoticeState_NOTICE_STATE_DELIVERED, candorv1.NoticeState_NOTICE_STATE_FAILED,
 		candorv1.NoticeState_NOTICE_STATE_SUPPRESSED, candorv1.NoticeState_NOTICE_STATE_EXPIRED,
 	} {
-		if n := ch.GetStates()[noticeWord(s)]; n > 0 {
-			parts = append(parts, number(n)+" "+noticeWord(s))
+		if n := ch.GetStates()[candorv1.Word(s)]; n > 0 {
+			parts = append(parts, number(n)+" "+candorv1.Word(s))
 		}
 	}
 	return strings.Join(parts, ", ")

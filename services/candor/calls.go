@@ -66,9 +66,9 @@ func (c *cli) queue(q *candorv1.GetQueueResponse) {
 	var rows [][]cell
 	for n := int32(candorv1.CallState_CALL_STATE_PENDING); n <= int32(candorv1.CallState_CALL_STATE_EXPIRED); n++ {
 		st := candorv1.CallState(n)
-		if tasks := q.GetStates()[callWord(st)]; tasks > 0 {
+		if tasks := q.GetStates()[candorv1.Word(st)]; tasks > 0 {
 			all += tasks
-			rows = append(rows, []cell{tinted(callColour(st), callWord(st)), count(tasks)})
+			rows = append(rows, []cell{tinted(callColour(st), candorv1.Word(st)), count(tasks)})
 		}
 	}
 	if all == 0 {
@@ -128,7 +128,7 @@ func (c *cli) explained(who string, e *candorv1.ExplainResponse) {
 	if e.GetCallable() {
 		verdict = w.paint(green, "may be called now")
 	}
-	w.printf("%s %s. The task is %s.\n", w.paint(bold, quoted(who)[0]), verdict, w.paint(callColour(e.GetState()), callWord(e.GetState())))
+	w.printf("%s %s. The task is %s.\n", w.paint(bold, quoted(who)[0]), verdict, w.paint(callColour(e.GetState()), candorv1.Word(e.GetState())))
 	for _, reason := range e.GetReasons() {
 		w.line("  - " + wrap(quoted(reason)[0], w.textWidth(), "    "))
 	}
@@ -239,8 +239,6 @@ func zonedTime(s string) (time.Time, error) {
 	}
 	return time.Time{}, errNoTime
 }
-
-func callWord(s candorv1.CallState) string { return word(s.String(), "CALL_STATE_") }
 
 func callColour(s candorv1.CallState) string {
 	switch s {

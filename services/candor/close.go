@@ -185,7 +185,7 @@ func (o obstacles) remedy(req *candorv1.CloseRequest, r *candorv1.CloseResponse)
 	case o.calls:
 		line += " --calls drain"
 	case req.GetCalls() != candorv1.CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED:
-		line += " --calls " + word(req.GetCalls().String(), "CALLS_AT_CLOSE_")
+		line += " --calls " + candorv1.Word(req.GetCalls())
 	}
 	if len(o.reasons) == 0 && !o.wishes {
 		return "say whether they are made first, drain, or taken back, withdraw:\n        " + line
@@ -230,7 +230,7 @@ func (c *cli) way(req *candorv1.CloseRequest, r *candorv1.CloseResponse, o obsta
 	if n := r.GetCallsOpen(); n > 0 {
 		said := ""
 		if !o.calls {
-			said = word(req.GetCalls().String(), "CALLS_AT_CLOSE_")
+			said = candorv1.Word(req.GetCalls())
 		}
 		add(n, one(n, "call is left in the queue", "calls are left in the queue"), said, "candor calls queue "+name)
 	}
@@ -263,7 +263,7 @@ func (c *cli) closed(ctx context.Context, s *client, name string, resp *candorv1
 			name, approveLine(name, resp.GetAddition()))
 		return nil
 	case noWait && inc.GetState() != candorv1.IncidentState_INCIDENT_STATE_CLOSED:
-		c.out.printf("%s is %s.\nWhat next: wait for its end\n  candor close %s\n", name, stateWord(inc.GetState()), name)
+		c.out.printf("%s is %s.\nWhat next: wait for its end\n  candor close %s\n", name, candorv1.Word(inc.GetState()), name)
 		return nil
 	}
 	inc, err := c.awaitClosed(ctx, s, inc, asJSON)

@@ -27,7 +27,7 @@ func (c *cli) awaitClosed(ctx context.Context, s *client, inc *candorv1.Incident
 			inc = now
 			continue
 		case err == nil && now.GetState() != candorv1.IncidentState_INCIDENT_STATE_CLOSING:
-			return nil, refusal(fmt.Sprintf("%s is %s: it closes no more", name, stateWord(now.GetState())), "candor status "+name+" shows where it stands")
+			return nil, refusal(fmt.Sprintf("%s is %s: it closes no more", name, candorv1.Word(now.GetState())), "candor status "+name+" shows where it stands")
 		case err == nil:
 			silentSince = time.Time{}
 		case exitOf(err) != exitUnreachable:

@@ -55,7 +55,7 @@ wait in them.`,
 				continue
 			}
 			rows = append(rows, []cell{
-				tinted(cyan, d.GetIncident()), text(d.GetKey().GetWave()), text(channelWord(d.GetKey().GetChannel())),
+				tinted(cyan, d.GetIncident()), text(d.GetKey().GetWave()), text(candorv1.Word(d.GetKey().GetChannel())),
 				count(uint64(d.GetKey().GetPage())), count(d.GetOpenNotices()), text(c.clock(d.GetAt())), tinted(red, plain(d.GetReason())),
 			})
 		}

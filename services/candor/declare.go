@@ -190,7 +190,7 @@ func (c *cli) declared(resp *candorv1.DeclareResponse, file string) error {
 	}
 	switch {
 	case resp.GetKnown():
-		c.out.printf("This is revision %d of %s already (%s): nothing changed.\n", inc.GetRevision(), inc.GetId(), stateWord(inc.GetState()))
+		c.out.printf("This is revision %d of %s already (%s): nothing changed.\n", inc.GetRevision(), inc.GetId(), candorv1.Word(inc.GetState()))
 	default:
 		c.out.printf("%s of %s is made. Nobody is told before a second person approves it.\n",
 			c.out.paint(bold, fmt.Sprintf("Draft %d", inc.GetRevision())), inc.GetId())

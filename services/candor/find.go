@@ -75,7 +75,7 @@ func (c *cli) found(f *candorv1.FoundCustomer) {
 		w.line(w.paint(yellow, "asked to be called"))
 	}
 	for _, n := range f.GetNotices() {
-		w.printf("\n%s  %s", w.paint(bold, "Wave "+n.GetKey().GetWave()+", "+channelWord(n.GetKey().GetChannel())), w.paint(noticeColour(n.GetState()), noticeWord(n.GetState())))
+		w.printf("\n%s  %s", w.paint(bold, "Wave "+n.GetKey().GetWave()+", "+candorv1.Word(n.GetKey().GetChannel())), w.paint(noticeColour(n.GetState()), candorv1.Word(n.GetState())))
 		if n.GetReason() != "" {
 			w.printf(": %s", plain(n.GetReason()))
 		}

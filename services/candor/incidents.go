@@ -61,7 +61,7 @@ func (c *cli) incidents(list []*candorv1.Incident, asJSON bool) error {
 		if inc.GetClosedAt() != nil {
 			since = inc.GetClosedAt()
 		}
-		state := stateWord(inc.GetState())
+		state := candorv1.Word(inc.GetState())
 		if inc.GetState() == candorv1.IncidentState_INCIDENT_STATE_PAUSED {
 			state += ": " + channelWords(inc.GetPausedChannels())
 		}
@@ -131,7 +131,7 @@ func (c *cli) completeID(cmd *cobra.Command, args []string, _ string) ([]string,
 	}
 	var ids []string
 	for _, inc := range resp.Msg.GetIncidents() {
-		ids = append(ids, inc.GetId()+"\t"+stateWord(inc.GetState()))
+		ids = append(ids, inc.GetId()+"\t"+candorv1.Word(inc.GetState()))
 	}
 	return ids, nothing
 }

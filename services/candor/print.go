@@ -94,15 +94,6 @@ func textBar(n, of uint64, width int) string {
 	return strings.Repeat("█", filled) + strings.Repeat("░", width-filled)
 }
 
-// word is the name of an enum's value as the design has it: SMS of CHANNEL_SMS becomes sms.
-func word(value, prefix string) string { return strings.ToLower(strings.TrimPrefix(value, prefix)) }
-
-func channelWord(ch candorv1.Channel) string { return word(ch.String(), "CHANNEL_") }
-
-func stateWord(s candorv1.IncidentState) string { return word(s.String(), "INCIDENT_STATE_") }
-
-func noticeWord(s candorv1.NoticeState) string { return word(s.String(), "NOTICE_STATE_") }
-
 // plain is a stable code as words.
 func plain(code string) string { return strings.ReplaceAll(code, "_", " ") }
 

@@ -193,14 +193,14 @@ func awaitScript(ts *testscript.TestScript, _ bool, args []string) {
 	c := &cli{env: noEnv}
 	s, err := c.connect(&cobra.Command{}, &remote{server: ts.Getenv("CANDOR_SERVER"), tokenFile: ts.MkAbs(ts.Getenv("CANDOR_TOKEN_FILE"))})
 	ts.Check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var last string
 	there := func(st *candorv1.Status) bool {
 		last = summary(st)
 		for _, w := range st.GetWaves() {
 			for _, ch := range w.GetChannels() {
-				if name := channelWord(ch.GetChannel()); name != args[1] && w.GetWave()+"/"+name != args[1] {
+				if name := candorv1.Word(ch.GetChannel()); name != args[1] && w.GetWave()+"/"+name != args[1] {
 					continue
 				}
 				var n uint64

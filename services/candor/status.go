@@ -115,7 +115,7 @@ func (c *cli) touch(ctx context.Context, s *client, inc *candorv1.Incident) {
 
 func (c *cli) statusHead(inc *candorv1.Incident, st *candorv1.Status) {
 	w := c.out
-	state := stateWord(inc.GetState())
+	state := candorv1.Word(inc.GetState())
 	if inc.GetState() == candorv1.IncidentState_INCIDENT_STATE_PAUSED {
 		state += " (" + channelWords(inc.GetPausedChannels()) + ")"
 	}
@@ -193,7 +193,7 @@ func stateWords(state string) string {
 
 func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
 	w := c.out
-	head := fmt.Sprintf("Wave %s, %s", wave, channelWord(ch.GetChannel()))
+	head := fmt.Sprintf("Wave %s, %s", wave, candorv1.Word(ch.GetChannel()))
 	w.printf("\n%s  %s", w.paint(bold, head), plural(ch.GetPlannedTotal(), "notice", "notices"))
 	if ch.GetSettled() {
 		w.printf(", %s", w.paint(green, "settled"))
@@ -203,12 +203,12 @@ func (c *cli) funnel(wave string, ch *candorv1.ChannelStatus) {
 	w.line()
 	var rows [][]cell
 	for _, state := range noticeStates() {
-		n := ch.GetStates()[noticeWord(state)]
+		n := ch.GetStates()[candorv1.Word(state)]
 		if n == 0 {
 			continue
 		}
 		rows = append(rows, []cell{
-			tinted(noticeColour(state), noticeWord(state)), count(n), right(percent(n, ch.GetPlannedTotal())),
+			tinted(noticeColour(state), candorv1.Word(state)), count(n), right(percent(n, ch.GetPlannedTotal())),
 			tinted(noticeColour(state), textBar(n, ch.GetPlannedTotal(), barWidth)),
 		})
 		for _, r := range ch.GetReasons() {
@@ -247,7 +247,7 @@ func (c *cli) verdict(inc *candorv1.Incident, st *candorv1.Status) {
 		}
 		for _, p := range st.GetStuck() {
 			w.printf("  - %s\n", w.paint(red, fmt.Sprintf("wave %s, %s, page %d has not moved since %s: %s open; look at the log of its worker",
-				p.GetKey().GetWave(), channelWord(p.GetKey().GetChannel()), p.GetKey().GetPage(), c.clock(p.GetUnchangedSince()), plural(p.GetOpenNotices(), "notice is", "notices are"))))
+				p.GetKey().GetWave(), candorv1.Word(p.GetKey().GetChannel()), p.GetKey().GetPage(), c.clock(p.GetUnchangedSince()), plural(p.GetOpenNotices(), "notice is", "notices are"))))
 		}
 		return
 	}
@@ -278,7 +278,7 @@ func openStates() []candorv1.NoticeState {
 // openNotices is how many notices of a channel are not settled.
 func openNotices(ch *candorv1.ChannelStatus) (n uint64) {
 	for _, s := range openStates() {
-		n += ch.GetStates()[noticeWord(s)]
+		n += ch.GetStates()[candorv1.Word(s)]
 	}
 	return n
 }
@@ -287,8 +287,8 @@ func openNotices(ch *candorv1.ChannelStatus) (n uint64) {
 func pace(ch *candorv1.ChannelStatus) string {
 	var waits []string
 	for _, s := range []candorv1.NoticeState{candorv1.NoticeState_NOTICE_STATE_WAITING, candorv1.NoticeState_NOTICE_STATE_UNCERTAIN} {
-		if n := ch.GetStates()[noticeWord(s)]; n > 0 {
-			waits = append(waits, number(n)+" "+noticeWord(s))
+		if n := ch.GetStates()[candorv1.Word(s)]; n > 0 {
+			waits = append(waits, number(n)+" "+candorv1.Word(s))
 		}
 	}
 	moving := ch.GetStates()["planned"] + ch.GetStates()["intended"]

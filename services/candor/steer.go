@@ -34,7 +34,7 @@ func channelWords(chs []candorv1.Channel) string {
 	}
 	words := make([]string, len(chs))
 	for i, ch := range chs {
-		words[i] = channelWord(ch)
+		words[i] = candorv1.Word(ch)
 	}
 	return strings.Join(words, ", ")
 }

@@ -324,7 +324,7 @@ func howMany(e *candorv1.TimelineEntry, ch *candorv1.TimelineChannel, n uint64, 
 	switch e.GetState() {
 	case candorv1.TimelineState_TIMELINE_STATE_PAST, candorv1.TimelineState_TIMELINE_STATE_RUNNING:
 		if one && ch.GetNotice() != candorv1.NoticeState_NOTICE_STATE_UNSPECIFIED {
-			return by + ", " + noticeWord(ch.GetNotice())
+			return by + ", " + candorv1.Word(ch.GetNotice())
 		}
 		if !one {
 			return number(n) + " " + by

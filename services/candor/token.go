@@ -110,7 +110,7 @@ one made.`,
 func roleWords(t *candorv1.Token) string {
 	var words []string
 	for _, r := range t.GetRoles() {
-		words = append(words, word(r.String(), "ROLE_"))
+		words = append(words, candorv1.Word(r))
 	}
 	slices.Sort(words)
 	return strings.Join(words, ", ")

@@ -75,7 +75,7 @@ addresses are not shown.`,
 }
 
 func noticeName(k *candorv1.NoticeKey) string {
-	return fmt.Sprintf("%s/%s/%d/%d", k.GetWave(), channelWord(k.GetChannel()), k.GetPage(), k.GetSlot())
+	return fmt.Sprintf("%s/%s/%d/%d", k.GetWave(), candorv1.Word(k.GetChannel()), k.GetPage(), k.GetSlot())
 }
 
 func parseNotice(s string) (*candorv1.NoticeKey, error) {

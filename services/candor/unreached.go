@@ -159,7 +159,7 @@ func inCell(s string) string {
 func noticeWords(words []*candorv1.ChannelWord) string {
 	var parts []string
 	for _, w := range words {
-		part := channelWord(w.GetChannel()) + " " + noticeWord(w.GetState())
+		part := candorv1.Word(w.GetChannel()) + " " + candorv1.Word(w.GetState())
 		if w.GetWave() != "w0" {
 			part = w.GetWave() + " " + part
 		}

@@ -192,7 +192,7 @@ func summary(st *candorv1.Status) string {
 	parts := []string{fmt.Sprintf("told %s of %s", number(st.GetPeople().GetTold()), number(st.GetPeople().GetOnFile()))}
 	for _, w := range st.GetWaves() {
 		for _, ch := range w.GetChannels() {
-			part := fmt.Sprintf("%s %s %s of %s", w.GetWave(), channelWord(ch.GetChannel()), number(ch.GetPlannedTotal()-openNotices(ch)), number(ch.GetPlannedTotal()))
+			part := fmt.Sprintf("%s %s %s of %s", w.GetWave(), candorv1.Word(ch.GetChannel()), number(ch.GetPlannedTotal()-openNotices(ch)), number(ch.GetPlannedTotal()))
 			if p := pace(ch); p != "done" {
 				part += " (" + p + ")"
 			}

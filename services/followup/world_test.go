@@ -180,7 +180,7 @@ func (w *world) load(id string) *incident.Incident {
 func (w *world) decisions(id string) (list []string) {
 	w.Helper()
 	for _, d := range w.load(id).Decisions {
-		what := strings.ToLower(strings.TrimPrefix(d.GetDecision().String(), "FOLLOW_UP_DECISION_"))
+		what := candorv1.Word(d.GetDecision())
 		list = append(list, fmt.Sprintf("%s %s %s: %s", d.GetName(), d.GetDueAt().AsTime().Format("01-02 15:04"), strings.TrimSpace(what+" "+d.GetWave()), d.GetReason()))
 	}
 	return list
@@ -199,7 +199,7 @@ func (w *world) wants(id string, want ...string) {
 // until waits for a state.
 func (w *world) until(ok func() bool, what string) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 3*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

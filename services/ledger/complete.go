@@ -171,7 +171,7 @@ func (c *checker) channel(f *funnel, x extent, open map[candorv1.NoticeState]uin
 	} {
 		if open[s] > 0 {
 			n += open[s]
-			parts = append(parts, fmt.Sprintf("%d %s", open[s], stateName(s)))
+			parts = append(parts, fmt.Sprintf("%d %s", open[s], candorv1.Word(s)))
 		}
 	}
 	if n > 0 {

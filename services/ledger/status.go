@@ -113,7 +113,7 @@ func (b *books) channel(c *checker, bk *book, f *funnel) *candorv1.ChannelStatus
 	for _, n := range total {
 		state := n.code.State()
 		cs.PlannedTotal += uint64(n.n)
-		cs.States[stateName(state)] += uint64(n.n)
+		cs.States[candorv1.Word(state)] += uint64(n.n)
 		if !settled(state) {
 			open[state] += uint64(n.n)
 		}
@@ -174,16 +174,11 @@ const notInWave = "not_in_wave"
 
 // whyUnreached is one word for a customer: the state of the notice that speaks for them, and its reason if that is final.
 func (b *books) whyUnreached(c journal.Code) string {
-	word := stateName(c.State())
+	word := candorv1.Word(c.State())
 	if reason := b.words.Reason(c); reason != "" && settled(c.State()) {
 		word += ":" + reason
 	}
 	return word
-}
-
-// stateName is the name of a state in reports.
-func stateName(s candorv1.NoticeState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "NOTICE_STATE_"))
 }
 
 func name(f *funnel) string {

@@ -343,7 +343,7 @@ func summary(st *candorv1.Status) map[string]uint64 {
 				sum[at+s] = n
 			}
 			for _, r := range ch.GetReasons() {
-				sum[at+stateName(r.GetState())+" "+r.GetReason()] = r.GetCount()
+				sum[at+candorv1.Word(r.GetState())+" "+r.GetReason()] = r.GetCount()
 			}
 		}
 	}
@@ -382,12 +382,12 @@ func naive(history []bus.Stored) map[string]uint64 {
 			}
 			s, reason := st.Notice(n)
 			sum[at+"all"]++
-			sum[at+stateName(s)]++
+			sum[at+candorv1.Word(s)]++
 			if reason != "" {
-				sum[at+stateName(s)+" "+reason]++
+				sum[at+candorv1.Word(s)+" "+reason]++
 			}
 			who := fmt.Sprint(key.Page, n)
-			customers[who] = append(customers[who], stateName(s))
+			customers[who] = append(customers[who], candorv1.Word(s))
 		}
 	}
 	for _, states := range customers {

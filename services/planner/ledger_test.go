@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -146,7 +145,7 @@ func (w *world) status() *candorv1.Status {
 		ch := &candorv1.ChannelStatus{Channel: k.Channel, States: map[string]uint64{}}
 		for n := range uint32(s.Len()) {
 			if state, _ := s.Notice(n); state != candorv1.NoticeState_NOTICE_STATE_UNSPECIFIED {
-				ch.States[strings.ToLower(strings.TrimPrefix(state.String(), "NOTICE_STATE_"))]++
+				ch.States[candorv1.Word(state)]++
 			}
 		}
 		st.Waves = append(st.Waves, &candorv1.WaveStatus{Wave: k.Wave, Channels: []*candorv1.ChannelStatus{ch}})

@@ -48,7 +48,7 @@ func (b *blueprint) who(ctx context.Context) (who choice, asked bool, err error)
 		if slots, open := frozen[page.GetNumber()]; open {
 			return slots, nil
 		}
-		return b.match(ctx, a, page, people[page.GetNumber()])
+		return b.match(ctx, a, page, people)
 	}, true, nil
 }
 
@@ -114,39 +114,21 @@ func (b *blueprint) frozen(ctx context.Context) (map[uint32][]uint32, error) {
 	return pages, nil
 }
 
-// standing is where the notices of a page's customers stand: by channel a byte a slot, as the ledger says it.
-type standing map[candorv1.Channel][]byte
-
-func (s standing) of(slot uint32) audience.States {
-	return func(ch candorv1.Channel) candorv1.NoticeState {
-		if states := s[ch]; slot < uint32(len(states)) {
-			return candorv1.NoticeState(states[slot])
-		}
-		return candorv1.NoticeState_NOTICE_STATE_UNSPECIFIED
-	}
-}
-
 // people asks the ledger where the incident's customers stand now, by the notices of some waves or all.
-func (b *blueprint) people(ctx context.Context, waves []string) (map[uint32]standing, error) {
+func (b *blueprint) people(ctx context.Context, waves []string) (audience.People, error) {
 	at, err := b.last(ctx)
 	if err != nil {
 		return nil, err
 	}
 	q := &candorv1.PeopleRequest{Incident: b.inc.ID, Waves: waves, JournalSeq: at.journal, ReceiptsSeq: at.receipts}
-	pages := map[uint32]standing{}
+	pages := audience.People{}
 	for after := ""; ; {
 		res := &candorv1.PeopleResponse{}
 		next, err := b.askPart(ctx, "people", q, res, after)
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range res.GetPages() {
-			states := standing{}
-			for _, ch := range p.GetChannels() {
-				states[ch.GetChannel()] = ch.GetStates()
-			}
-			pages[p.GetPage()] = states
-		}
+		pages.Add(res)
 		if next == "" {
 			return pages, nil
 		}
@@ -155,7 +137,7 @@ func (b *blueprint) people(ctx context.Context, waves []string) (map[uint32]stan
 }
 
 // match lists the slots of a page that belong to an audience. It opens the page only for what is said of customers themselves.
-func (b *blueprint) match(ctx context.Context, who audience.Audience, page *candorv1.RosterPageInfo, states standing) (slots []uint32, err error) {
+func (b *blueprint) match(ctx context.Context, who audience.Audience, page *candorv1.RosterPageInfo, where audience.People) (slots []uint32, err error) {
 	customers := make([]roster.Customer, 1)
 	if who.AsksFields() {
 		opened, err := b.Planner.pages.OpenPage(ctx, b.inc.ID, page.GetNumber(), page.GetSealedSha256())
@@ -167,7 +149,7 @@ func (b *blueprint) match(ctx context.Context, who audience.Audience, page *cand
 		}
 	}
 	for n := range page.GetCustomers() {
-		if who.Match(&customers[int(n)%len(customers)], states.of(n)) {
+		if who.Match(&customers[int(n)%len(customers)], where.Of(page.GetNumber(), int(n))) {
 			slots = append(slots, n)
 		}
 	}

@@ -249,7 +249,7 @@ func (w *world) alert(id, kind string, ok func(*board.Alert) bool) (found *board
 			w.t.Fatal(err)
 		}
 		for _, a := range b.Alerts() {
-			if board.KindWord(a.GetKind()) == kind && ok(a) {
+			if candorv1.Word(a.GetKind()) == kind && ok(a) {
 				found = a
 			}
 		}
@@ -260,7 +260,7 @@ func (w *world) alert(id, kind string, ok func(*board.Alert) bool) (found *board
 
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
