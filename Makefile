@@ -26,7 +26,7 @@ test: ## run every test; needs Go alone
 
 .PHONY: race
 race: ## run every test under the race detector; needs a C compiler
-	CGO_ENABLED=1 go test -race work
+	CGO_ENABLED=1 go test -race -timeout 20m work
 
 .PHONY: lint
 lint: $(TOOLS)/.stamp ## formatting, vet, golangci-lint, buf

@@ -28,7 +28,7 @@ const (
 	sms      = candorv1.Channel_CHANNEL_SMS
 	email    = candorv1.Channel_CHANNEL_EMAIL
 	first    = topology.LaneFirst
-	patience = 20 * time.Second
+	patience = 3 * time.Minute
 )
 
 // until waits for a state.

@@ -209,7 +209,7 @@ func (w *world) start(change ...func(*Deps)) (stop func()) {
 // await looks at the journal until it satisfies the condition.
 func (w *world) await(what string, ok func(*journal.State) bool) *journal.State {
 	w.t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -237,7 +237,7 @@ func (w *world) queueEmpty() {
 
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

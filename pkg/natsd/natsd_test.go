@@ -31,7 +31,7 @@ import (
 
 const (
 	childEnv = "CANDOR_NATSD_TEST_CHILD" // the part a child process plays
-	patience = 30 * time.Second
+	patience = 3 * time.Minute
 	sms      = candorv1.Channel_CHANNEL_SMS
 )
 

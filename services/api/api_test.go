@@ -53,8 +53,9 @@ type house struct {
 	url    string
 	client *http.Client
 	log    *lockedBuffer
-	stop   func()       // ends Run and waits for it
-	late   atomic.Int64 // how long after noon it is
+	hungUp chan struct{} // a value for each client that left before its answer
+	stop   func()        // ends Run and waits for it
+	late   atomic.Int64  // how long after noon it is
 }
 
 // now is the time of the house.
@@ -95,7 +96,7 @@ func newHouse(t testing.TB) *house {
 func newHouseWith(t testing.TB, sync bool) *house {
 	t.Helper()
 	_, b := bustest.Start(t, bustest.Options{Sync: sync})
-	h := &house{t: t, bus: b, log: &lockedBuffer{}}
+	h := &house{t: t, bus: b, log: &lockedBuffer{}, hungUp: make(chan struct{}, 64)}
 	dir := filepath.Join(t.TempDir(), "keys")
 	if err := vault.Init(dir); err != nil {
 		t.Fatal(err)
@@ -134,7 +135,11 @@ func (h *house) open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	server := httptest.NewServer(h.api.Handler())
+	handler := h.api.Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer context.AfterFunc(r.Context(), func() { h.hungUp <- struct{}{} })()
+		handler.ServeHTTP(w, r)
+	}))
 	h.t.Cleanup(server.Close)
 	h.url, h.client = server.URL, server.Client()
 }

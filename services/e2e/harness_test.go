@@ -26,7 +26,7 @@ import (
 )
 
 // patience bounds every wait for a state: far longer than any of them takes.
-const patience = 40 * time.Second
+const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envConfig) != "" {

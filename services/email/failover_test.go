@@ -267,7 +267,7 @@ func work(t *testing.T, s *Sender, d *candorv1.Declaration, page *roster.Page) (
 	running.Go(func() { _ = w.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	deadline, tick := time.NewTimer(20*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.NewTimer(3*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer deadline.Stop()
 	defer tick.Stop()
 	for {

@@ -377,7 +377,7 @@ func TestRunPlansWhatWasDeclared(t *testing.T) {
 	if err := w.planner.log.Republish(t.Context(), topology.FactDeclared, w.inc); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	for w.reload().Waves["w0"] == nil {
 		select {
@@ -405,7 +405,7 @@ func TestRunLooksAfterWhatItPlanned(t *testing.T) {
 	})
 	defer wg.Wait()
 	defer cancel()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	until := func(what string, met func(*incident.Incident) bool) {
 		t.Helper()

@@ -174,7 +174,10 @@ func TestACrashAfterTheHandOverTellsTwice(t *testing.T) {
 		<-dead
 		return provider.Outcome{Class: provider.Accepted, ID: "SM1"}
 	}}
-	w.run(config(), first, &mailboxes{})
+	defer close(dead)
+	busy := config()
+	busy.InFlight = 1 // what comes back is for the second process
+	w.run(busy, first, &mailboxes{})
 	w.draft("field-1", members)
 	w.until("the first process has handed over", func() bool { return len(first.texts()) == 1 })
 
@@ -191,7 +194,6 @@ func TestACrashAfterTheHandOverTellsTwice(t *testing.T) {
 	if len(second.texts()) != 1 || second.texts()[0].To != first.texts()[0].To {
 		t.Errorf("the second process sent %d texts", len(second.texts()))
 	}
-	close(dead)
 }
 
 func TestMessagesThatAreNotTaken(t *testing.T) {
