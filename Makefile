@@ -49,9 +49,9 @@ modules: ## build each module by itself and check that it is tidy
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
-	@for m in pkg services; do (cd $$m; grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; for m in pkg services; do (cd $$m; grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
 		for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]*' "$$f" | cut -c6-); do \
-			echo "$$m/$$(dirname "$$f") $$t"; go test "./$$(dirname "$$f")" -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x >/tmp/candor-fuzz.log 2>&1 || { cat /tmp/candor-fuzz.log; exit 1; }; \
+			echo "$$m/$$(dirname "$$f") $$t"; go test "./$$(dirname "$$f")" -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x >"$$log" 2>&1 || { cat "$$log"; exit 1; }; \
 		done; done) || exit 1; done
 
 .PHONY: bench

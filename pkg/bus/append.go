@@ -32,7 +32,7 @@ func (b *Bus) Append(ctx context.Context, stream string, m Message) (uint64, err
 }
 
 func (b *Bus) publish(ctx context.Context, stream string, msg *nats.Msg) (uint64, error) {
-	rctx, cancel := bounded(ctx)
+	rctx, cancel := b.bounded(ctx)
 	defer cancel()
 	reply, err := b.nc.RequestMsgWithContext(rctx, msg)
 	if err != nil {
@@ -78,7 +78,7 @@ func (b *Bus) AppendBatch(ctx context.Context, stream string, ms []Message) (fir
 			return 0, fmt.Errorf("append %s: %w", m.Subject, err)
 		}
 	}
-	rctx, cancel := bounded(ctx)
+	rctx, cancel := b.bounded(ctx)
 	defer cancel()
 	// No acknowledgement of the first message: if it goes missing the commit is refused as incomplete.
 	ack, err := jetstreamext.PublishMsgBatch(rctx, b.js, msgs, jetstreamext.BatchFlowControl{AckFirst: false})

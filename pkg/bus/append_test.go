@@ -63,8 +63,12 @@ func TestAnEmptiedJournalCannotBeMadeToLookFresh(t *testing.T) {
 	if n, err := b.Purge(t.Context(), topology.StreamJournal, topology.JournalsOf("inc")); err == nil {
 		t.Errorf("Purge took %d entries, want a refusal", n)
 	}
-	if err := b.Remove(t.Context(), topology.StreamJournal, seq); err == nil {
-		t.Error("Remove took an entry, want a refusal")
+	stream, err := b.JS().Stream(t.Context(), topology.StreamJournal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteMsg(t.Context(), seq); err == nil {
+		t.Error("an entry was deleted, want a refusal")
 	}
 	var wrong *bus.WrongSequenceError
 	if _, err := b.Append(t.Context(), topology.StreamJournal, bus.Message{Subject: subject, Expect: bus.Seq(0)}); !errors.As(err, &wrong) {

@@ -11,6 +11,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ import (
 )
 
 const (
-	requestTimeout = 5 * time.Second  // of one question to the broker, unless the caller's context ends first
+	requestTimeout = 5 * time.Second  // of one question to the broker, where Config.RequestTimeout is not set
 	drainTimeout   = 10 * time.Second // of Close
 	waitingLog     = 10 * time.Second // between two log lines while nobody answers
 )
@@ -55,15 +56,19 @@ type Config struct {
 	Name         string // shown by the server; replies arrive under _INBOX.<Name>
 	NKeySeedFile string // the user's seed, for a server that wants credentials
 	Clock        clock.Clock
+	// RequestTimeout bounds one question to the broker, unless the caller's context ends first; 5 s if not set. Tests on a busy
+	// machine are more patient.
+	RequestTimeout time.Duration
 }
 
 // Bus is one connection to NATS; all its methods may be called by many goroutines.
 type Bus struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	log   zerolog.Logger
-	stuck func(stream string)
-	clock clock.Clock
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    zerolog.Logger
+	stuck  func(stream string)
+	clock  clock.Clock
+	within time.Duration // which the broker must answer
 
 	closed chan struct{} // closed when the connection is gone for good
 
@@ -76,7 +81,7 @@ type Bus struct {
 // Connect opens the connection. While nobody answers it waits, says so in the log, and ends only with ctx.
 func Connect(ctx context.Context, cfg Config, log zerolog.Logger) (*Bus, error) {
 	b := &Bus{
-		log: log, stuck: func(string) {}, clock: cfg.Clock,
+		log: log, stuck: func(string) {}, clock: cfg.Clock, within: cmp.Or(cfg.RequestTimeout, requestTimeout),
 		closed: make(chan struct{}), reconnected: make(chan struct{}),
 	}
 	connected := make(chan struct{})
@@ -150,7 +155,7 @@ func Connect(ctx context.Context, cfg Config, log zerolog.Logger) (*Bus, error) 
 		<-b.closed
 		return nil, err
 	}
-	if b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
+	if b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(b.within)); err != nil {
 		b.nc.Close()
 		<-b.closed
 		return nil, fmt.Errorf("open jetstream: %w", err)
@@ -206,8 +211,8 @@ func reconnectDelay(attempts int) time.Duration {
 }
 
 // bounded limits one question to the broker; the caller's context may be shorter.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, requestTimeout)
+func (b *Bus) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, b.within)
 }
 
 // NewUser makes the key pair of a NATS user: the public key is for the server's list, the seed for the client's file.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -18,7 +19,7 @@ type KV struct {
 
 // KV opens a bucket that topology made.
 func (b *Bus) KV(ctx context.Context, bucket string) (*KV, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	kv, err := b.js.KeyValue(ctx, bucket)
 	if err != nil {
@@ -29,7 +30,7 @@ func (b *Bus) KV(ctx context.Context, bucket string) (*KV, error) {
 
 // Get returns a key's value and revision, or ErrNotFound.
 func (k *KV) Get(ctx context.Context, key string) (value []byte, rev uint64, err error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.b.bounded(ctx)
 	defer cancel()
 	e, err := k.kv.Get(ctx, key)
 	if err != nil {
@@ -40,7 +41,7 @@ func (k *KV) Get(ctx context.Context, key string) (value []byte, rev uint64, err
 
 // Create writes a key that must not be there: ErrExists if it is.
 func (k *KV) Create(ctx context.Context, key string, value []byte) (rev uint64, err error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.b.bounded(ctx)
 	defer cancel()
 	if rev, err = k.kv.Create(ctx, key, value); err != nil {
 		return 0, fmt.Errorf("create %s/%s: %w", k.bucket, key, kvError(err, ErrExists))
@@ -50,7 +51,7 @@ func (k *KV) Create(ctx context.Context, key string, value []byte) (rev uint64, 
 
 // Update writes a key whose revision must be rev: ErrConflict if it is not.
 func (k *KV) Update(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.b.bounded(ctx)
 	defer cancel()
 	next, err := k.kv.Update(ctx, key, value, rev)
 	if err != nil {
@@ -61,7 +62,7 @@ func (k *KV) Update(ctx context.Context, key string, value []byte, rev uint64) (
 
 // Put writes a key, whatever was there.
 func (k *KV) Put(ctx context.Context, key string, value []byte) (rev uint64, err error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.b.bounded(ctx)
 	defer cancel()
 	if rev, err = k.kv.Put(ctx, key, value); err != nil {
 		return 0, fmt.Errorf("put %s/%s: %w", k.bucket, key, kvError(err, nil))
@@ -70,13 +71,16 @@ func (k *KV) Put(ctx context.Context, key string, value []byte) (rev uint64, err
 }
 
 // Delete marks a key as deleted. Its old bytes may stay on the disk for a while: no secrets belong here.
-func (k *KV) Delete(ctx context.Context, key string) error {
-	ctx, cancel := bounded(ctx)
+//
+// The client's own Delete does not say the mark's revision, so the mark is written here.
+func (k *KV) Delete(ctx context.Context, key string) (rev uint64, err error) {
+	ctx, cancel := k.b.bounded(ctx)
 	defer cancel()
-	if err := k.kv.Delete(ctx, key); err != nil {
-		return fmt.Errorf("delete %s/%s: %w", k.bucket, key, kvError(err, nil))
+	ack, err := k.b.js.PublishMsg(ctx, &nats.Msg{Subject: k.subject(key), Header: nats.Header{kvOperation: {"DEL"}}})
+	if err != nil {
+		return 0, fmt.Errorf("delete %s/%s: %w", k.bucket, key, kvError(err, nil))
 	}
-	return nil
+	return ack.Sequence, nil
 }
 
 // All hands fn every key and value of the bucket as it is now.
@@ -91,12 +95,12 @@ func (k *KV) All(ctx context.Context, fn func(key string, value []byte) error) e
 	return err
 }
 
-// Watch hands fn every key's present value and then every change, until ctx ends; it survives reconnects. caughtUp (nil if
-// not needed) is called once, after the present values.
-func (k *KV) Watch(ctx context.Context, fn func(key string, value []byte, deleted bool) error, caughtUp func()) error {
+// Watch hands fn every key's present value and then every change, with its revision, until ctx ends; it survives reconnects.
+// caughtUp (nil if not needed) is called once, after the present values.
+func (k *KV) Watch(ctx context.Context, fn func(key string, value []byte, rev uint64, deleted bool) error, caughtUp func()) error {
 	return k.b.Follow(ctx, "KV_"+k.bucket, nil, 0, func(s Stored) error {
 		key, deleted := k.entry(s)
-		return fn(key, s.Data, deleted)
+		return fn(key, s.Data, s.Seq, deleted)
 	}, func(uint64) {
 		if caughtUp != nil {
 			caughtUp()
@@ -104,8 +108,13 @@ func (k *KV) Watch(ctx context.Context, fn func(key string, value []byte, delete
 	})
 }
 
+// kvOperation is the header that tells a mark from a value.
+const kvOperation = "KV-Operation"
+
+func (k *KV) subject(key string) string { return "$KV." + k.bucket + "." + key }
+
 func (k *KV) entry(s Stored) (key string, deleted bool) {
-	return strings.TrimPrefix(s.Subject, "$KV."+k.bucket+"."), s.Header["KV-Operation"] != ""
+	return strings.TrimPrefix(s.Subject, k.subject("")), s.Header[kvOperation] != ""
 }
 
 func kvError(err, conflict error) error {

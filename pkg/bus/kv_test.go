@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"candor/pkg/bus"
@@ -39,8 +40,9 @@ func TestKV(t *testing.T) {
 		if v, rev, err := kv.Get(ctx, "a"); err != nil || string(v) != "3" || rev != next {
 			t.Errorf("Get = %s %d, %v; want 3 %d", v, rev, err, next)
 		}
-		if err := kv.Delete(ctx, "a"); err != nil {
-			t.Fatal(err)
+		gone, err := kv.Delete(ctx, "a")
+		if err != nil || gone != next+1 {
+			t.Fatalf("Delete = %d, %v, want the revision after %d", gone, err, next)
 		}
 		if _, _, err := kv.Get(ctx, "a"); !errors.Is(err, bus.ErrNotFound) {
 			t.Errorf("Get of a deleted key = %v, want ErrNotFound", err)
@@ -54,7 +56,7 @@ func TestKV(t *testing.T) {
 		if _, err := kv.Put(ctx, "gone", nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := kv.Delete(ctx, "gone"); err != nil {
+		if _, err := kv.Delete(ctx, "gone"); err != nil {
 			t.Fatal(err)
 		}
 		got := map[string]string{}
@@ -82,11 +84,11 @@ func TestWatchTellsThePresentThenTheChanges(t *testing.T) {
 	}
 	events := make(chan string, 10)
 	background(t, func(ctx context.Context) error {
-		return kv.Watch(ctx, func(key string, value []byte, deleted bool) error {
+		return kv.Watch(ctx, func(key string, value []byte, rev uint64, deleted bool) error {
 			if deleted {
 				key += " deleted"
 			}
-			events <- key + string(value)
+			events <- fmt.Sprintf("%s%s at %d", key, value, rev)
 			return nil
 		}, func() { events <- "caught up" })
 	})
@@ -96,16 +98,16 @@ func TestWatchTellsThePresentThenTheChanges(t *testing.T) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
-	expect("old1")
+	expect("old1 at 1")
 	expect("caught up")
 	if _, err := kv.Put(t.Context(), "new", []byte("2")); err != nil {
 		t.Fatal(err)
 	}
-	expect("new2")
-	if err := kv.Delete(t.Context(), "old"); err != nil {
+	expect("new2 at 2")
+	if _, err := kv.Delete(t.Context(), "old"); err != nil {
 		t.Fatal(err)
 	}
-	expect("old deleted")
+	expect("old deleted at 3")
 }
 
 func TestABucketInMemoryIsThereAgainAfterARestart(t *testing.T) {

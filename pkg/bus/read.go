@@ -34,7 +34,7 @@ func (b *Bus) Next(ctx context.Context, stream, subject string, fromSeq uint64) 
 
 // LastDirect is Last for what never changes once written: any replica may answer, without base64 on the way.
 func (b *Bus) LastDirect(ctx context.Context, stream, subject string) (Stored, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	m, err := b.nc.RequestMsgWithContext(ctx, nats.NewMsg("$JS.API.DIRECT.GET."+stream+"."+subject))
 	if err != nil {
@@ -71,7 +71,7 @@ func (b *Bus) get(ctx context.Context, stream string, req getRequest) (Stored, e
 	if err != nil {
 		return Stored{}, err
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	reply, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
@@ -298,7 +298,7 @@ func (r *reader) session(ctx context.Context) error {
 }
 
 func (r *reader) open(ctx context.Context) (jetstream.MessagesContext, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := r.b.bounded(ctx)
 	defer cancel()
 	cfg := jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,

@@ -64,9 +64,9 @@ type Reply struct {
 // Request asks and waits for the answer; ErrUnavailable if nobody serves the subject, *RemoteError if the answer is one.
 func (b *Bus) Request(ctx context.Context, subject string, data []byte, header map[string]string) (Reply, error) {
 	// Serve answers within its grace or never: a broker that was restarted meanwhile lets nobody reply any more.
-	wait := defaultGrace + requestTimeout
+	wait := defaultGrace + b.within
 	if _, ok := ctx.Deadline(); !ok {
-		wait = requestTimeout
+		wait = b.within
 	}
 	return b.RequestWithin(ctx, wait, subject, data, header)
 }

@@ -57,26 +57,35 @@ func TestAScheduleReplacesTheEarlierOne(t *testing.T) {
 		if err := b.Schedule(t.Context(), later("inc", 1), order("inc", 1), time.Now().Add(at), []byte(at.String()), nil); err != nil {
 			t.Fatal(err)
 		}
-		if n := queued(t, b); n != 1 {
+		if n := queued(t, b); n != 1 && at >= time.Hour { // the last one may have come already
 			t.Fatalf("%d schedules on one subject, want 1", n)
 		}
 	}
 	if d := within(t, "the order", got); string(d.Data) != "100ms" {
 		t.Errorf("delivered %s", d.Data)
 	}
+	until(t, "nothing is left of the others", func() bool { return queued(t, b) == 0 })
 }
 
 func TestAPurgeEndsASchedule(t *testing.T) {
 	t.Parallel()
 	b := bustest.New(t)
 	got := take(t, b)
-	if err := b.Schedule(t.Context(), later("inc", 1), order("inc", 1), time.Now().Add(1100*time.Millisecond), []byte("purged"), nil); err != nil {
-		t.Fatal(err)
+	wait := 1100 * time.Millisecond
+	for ; ; wait *= 2 {
+		if err := b.Schedule(t.Context(), later("inc", 1), order("inc", 1), time.Now().Add(wait), []byte("purged"), nil); err != nil {
+			t.Fatal(err)
+		}
+		n, err := b.Purge(t.Context(), topology.StreamOrders, later("inc", 1))
+		if err == nil && n == 1 {
+			break
+		}
+		if err != nil || n != 0 || wait > time.Minute {
+			t.Fatalf("Purge = %d, %v; want 1", n, err)
+		}
+		within(t, "the order of a machine that took too long", got)
 	}
-	if n, err := b.Purge(t.Context(), topology.StreamOrders, later("inc", 1)); err != nil || n != 1 {
-		t.Fatalf("Purge = %d, %v; want 1", n, err)
-	}
-	if err := b.Schedule(t.Context(), later("inc", 2), order("inc", 2), time.Now().Add(1600*time.Millisecond), []byte("kept"), nil); err != nil {
+	if err := b.Schedule(t.Context(), later("inc", 2), order("inc", 2), time.Now().Add(wait+500*time.Millisecond), []byte("kept"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if d := within(t, "an order", got); string(d.Data) != "kept" {

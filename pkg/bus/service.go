@@ -26,7 +26,9 @@ type Service struct {
 type Endpoint struct {
 	Name, Subject string
 	Metadata      map[string]string
-	Handle        func(context.Context, Request) (Reply, error)
+	// InHand is how many of its requests may be in hand, beside those of the others; 0 if it shares with them.
+	InHand int
+	Handle func(context.Context, Request) (Reply, error)
 }
 
 // service is a Service that is being served. The client's own has one goroutine per subject, and a table of all services of
@@ -69,7 +71,11 @@ func (b *Bus) ServeService(ctx context.Context, spec Service, endpoints []Endpoi
 		subs = append(subs, sub)
 		stats := &micro.EndpointStats{Name: e.Name, Subject: e.Subject, QueueGroup: spec.Queue}
 		s.stats = append(s.stats, stats)
-		loops.Go(func() { s.loop(hctx, done, msgs, e, stats) })
+		free := s.free
+		if e.InHand > 0 {
+			free = make(chan struct{}, e.InHand)
+		}
+		loops.Go(func() { s.loop(hctx, done, msgs, e, stats, free) })
 	}
 	verbs, err := s.discover(endpoints)
 	subs = append(subs, verbs...)
@@ -84,25 +90,25 @@ func (b *Bus) ServeService(ctx context.Context, spec Service, endpoints []Endpoi
 }
 
 // loop hands out the requests of one endpoint. What came before the end is answered: nobody else has it.
-func (s *service) loop(ctx context.Context, done <-chan struct{}, msgs <-chan *nats.Msg, e Endpoint, stats *micro.EndpointStats) {
+func (s *service) loop(ctx context.Context, done <-chan struct{}, msgs <-chan *nats.Msg, e Endpoint, stats *micro.EndpointStats, free chan struct{}) {
 	for {
 		select {
 		case m := <-msgs:
-			s.take(ctx, m, e, stats)
+			s.take(ctx, m, e, stats, free)
 		case <-done:
 			for len(msgs) > 0 {
-				s.take(ctx, <-msgs, e, stats)
+				s.take(ctx, <-msgs, e, stats, free)
 			}
 			return
 		}
 	}
 }
 
-func (s *service) take(ctx context.Context, m *nats.Msg, e Endpoint, stats *micro.EndpointStats) {
+func (s *service) take(ctx context.Context, m *nats.Msg, e Endpoint, stats *micro.EndpointStats, free chan struct{}) {
 	select {
-	case s.free <- struct{}{}:
+	case free <- struct{}{}:
 	default:
-		err := Errorf(CodeUnavailable, "%d requests are in hand, which is as many as may be: try again in a moment", cap(s.free))
+		err := Errorf(CodeUnavailable, "%d requests are in hand, which is as many as may be: try again in a moment", cap(free))
 		s.count(stats, 0, err)
 		out := nats.NewMsg(m.Reply)
 		out.Header = errorHeader(err)
@@ -110,7 +116,7 @@ func (s *service) take(ctx context.Context, m *nats.Msg, e Endpoint, stats *micr
 		return
 	}
 	s.wg.Go(func() {
-		defer func() { <-s.free }()
+		defer func() { <-free }()
 		start := time.Now()
 		err := s.b.answer(ctx, s.Within, m, e.Handle)
 		s.count(stats, time.Since(start), err)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
-	"time"
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
@@ -16,7 +16,9 @@ func TestAServiceAnswersAndIsFound(t *testing.T) {
 	b := bustest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	release := make(chan struct{})
+	release, taken := make(chan struct{}), make(chan struct{}, 2)
+	freed := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(freed)
 	go func() {
 		served <- b.ServeService(ctx, bus.Service{Name: "calls", Version: "1.2.3", Description: "the queue", Queue: "q", InHand: 2},
 			[]bus.Endpoint{
@@ -27,6 +29,7 @@ func TestAServiceAnswersAndIsFound(t *testing.T) {
 					return bus.Reply{}, bus.Errorf(bus.CodeNotFound, "no such lease")
 				}},
 				{Name: "wait", Subject: "calls.wait", Handle: func(context.Context, bus.Request) (bus.Reply, error) {
+					taken <- struct{}{}
 					<-release
 					return bus.Reply{Data: []byte("waited")}, nil
 				}},
@@ -34,7 +37,7 @@ func TestAServiceAnswersAndIsFound(t *testing.T) {
 	}()
 	ask := func(subject, data string) (string, error) {
 		for {
-			r, err := b.RequestWithin(t.Context(), 20*time.Second, subject, []byte(data), nil)
+			r, err := b.RequestWithin(t.Context(), patience, subject, []byte(data), nil)
 			if errors.Is(err, bus.ErrUnavailable) {
 				continue // not served yet
 			}
@@ -90,24 +93,66 @@ func TestAServiceAnswersAndIsFound(t *testing.T) {
 			}
 		}()
 	}
-	for {
-		if _, err := ask("calls.echo", ""); errors.As(err, &remote) && remote.Code == bus.CodeUnavailable {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for range 2 {
+		within(t, "one that waits", taken)
+	}
+	if _, err := ask("calls.echo", ""); !errors.As(err, &remote) || remote.Code != bus.CodeUnavailable {
+		t.Fatalf("with two in hand: %v, want to be turned away", err)
 	}
 	cancel()
-	close(release)
+	freed()
 	for range 2 {
-		if got := <-answers; got != "waited" {
+		if got := within(t, "an answer", answers); got != "waited" {
 			t.Errorf("after the end: %q", got)
 		}
 	}
-	if err := <-served; err != nil {
+	if err := within(t, "the end", served); err != nil {
 		t.Error(err)
 	}
 	if _, err := b.Request(t.Context(), "calls.echo", nil, nil); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("after the end: %v, want nobody", err)
+	}
+}
+
+// An endpoint with a room of its own keeps the others from nothing, and is full by itself.
+func TestAnEndpointHasARoomOfItsOwn(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	served, waits, release := make(chan error, 1), make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		served <- b.ServeService(ctx, bus.Service{Name: "calls", Version: "1.2.3", Queue: "q", InHand: 1}, []bus.Endpoint{
+			{Name: "echo", Subject: "calls.echo", Handle: func(_ context.Context, r bus.Request) (bus.Reply, error) { return bus.Reply{Data: r.Data}, nil }},
+			{Name: "wait", Subject: "calls.wait", InHand: 1, Handle: func(context.Context, bus.Request) (bus.Reply, error) {
+				waits <- struct{}{}
+				<-release
+				return bus.Reply{}, nil
+			}},
+		})
+	}()
+	for { // until it is served
+		if _, err := b.Request(t.Context(), "calls.echo", nil, nil); err == nil {
+			break
+		} else if !errors.Is(err, bus.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := b.Request(t.Context(), "calls.wait", nil, nil)
+		waited <- err
+	}()
+	<-waits
+	var remote *bus.RemoteError
+	if _, err := b.Request(t.Context(), "calls.wait", nil, nil); !errors.As(err, &remote) || remote.Code != bus.CodeUnavailable {
+		t.Errorf("a second one that waits: %v", err)
+	}
+	if _, err := b.Request(t.Context(), "calls.echo", nil, nil); err != nil {
+		t.Errorf("one that does not wait: %v", err)
+	}
+	cancel()
+	close(release)
+	if err := errors.Join(<-waited, <-served); err != nil {
+		t.Error(err)
 	}
 }

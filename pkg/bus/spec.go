@@ -77,7 +77,7 @@ func (s StreamSpec) config() jetstream.StreamConfig {
 // EnsureStream creates a stream, or brings it to the spec. A kept one that somebody weakened is an error, not repaired:
 // what its messages went through meanwhile is for a person to find out.
 func (b *Bus) EnsureStream(ctx context.Context, spec StreamSpec) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	want := spec.config()
 	s, err := b.js.Stream(ctx, spec.Name)
@@ -138,7 +138,7 @@ func same(have, want jetstream.StreamConfig) bool {
 
 // EnsureConsumer creates a durable consumer, or brings it to the spec. Two that overlap on a work queue are refused.
 func (b *Bus) EnsureConsumer(ctx context.Context, spec ConsumerSpec) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	_, err := b.js.CreateOrUpdateConsumer(ctx, spec.Stream, jetstream.ConsumerConfig{
 		Durable:       spec.Name,
@@ -181,7 +181,7 @@ func (b *Bus) remake() {
 }
 
 func (b *Bus) makeBucket(ctx context.Context, spec BucketSpec) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	cfg := jetstream.KeyValueConfig{Bucket: spec.Name, Description: spec.Description, History: 1, TTL: spec.TTL, Replicas: max(spec.Replicas, 1)}
 	if spec.Memory {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,7 +27,7 @@ func (b *Bus) State(ctx context.Context, stream string) (StreamState, error) {
 }
 
 func (b *Bus) info(ctx context.Context, stream string, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
@@ -62,7 +61,7 @@ func (b *Bus) Purge(ctx context.Context, stream, filter string) (uint64, error) 
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
@@ -78,23 +77,6 @@ func (b *Bus) Purge(ctx context.Context, stream, filter string) (uint64, error) 
 	return n, nil
 }
 
-// Remove deletes one message by its sequence; one that is gone already is no error.
-func (b *Bus) Remove(ctx context.Context, stream string, seq uint64) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, err := b.js.Stream(ctx, stream)
-	if err == nil {
-		err = s.DeleteMsg(ctx, seq)
-	}
-	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && strings.Contains(err.Error(), "no message found") {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove message %d of %s: %w", seq, stream, apiError(err))
-	}
-	return nil
-}
-
 // ConsumerState says how far a durable consumer is.
 type ConsumerState struct {
 	Pending     uint64 // not yet delivered
@@ -104,7 +86,7 @@ type ConsumerState struct {
 
 // Consumer asks for the state of a durable consumer.
 func (b *Bus) Consumer(ctx context.Context, stream, durable string) (ConsumerState, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	c, err := b.js.Consumer(ctx, stream, durable)
 	if err != nil {
@@ -116,7 +98,7 @@ func (b *Bus) Consumer(ctx context.Context, stream, durable string) (ConsumerSta
 
 // Now returns what the calendar shows by the broker's clock.
 func (b *Bus) Now(ctx context.Context) (time.Time, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	b.mu.Lock()
 	stream := b.timeStream
@@ -145,7 +127,7 @@ func (b *Bus) Now(ctx context.Context) (time.Time, error) {
 
 // DropConsumer deletes a durable consumer, and with it what it knows of messages in hand; none is no error.
 func (b *Bus) DropConsumer(ctx context.Context, stream, durable string) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	err := b.js.DeleteConsumer(ctx, stream, durable)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -5,7 +5,11 @@ package bustest
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +19,9 @@ import (
 	"candor/pkg/natsd"
 	"candor/pkg/topology"
 )
+
+// Patience is how long a test waits for what takes milliseconds on a machine that does nothing else.
+const Patience = 3 * time.Minute
 
 // Options changes what Start starts; the zero value is New's.
 type Options struct {
@@ -55,7 +62,7 @@ func Start(t testing.TB, opts Options) (*natsd.Server, *bus.Bus) {
 			t.Errorf("close the broker: %v", err)
 		}
 	})
-	b, err := bus.Connect(ctx, bus.Config{Server: s, Name: "test"}, opts.Log)
+	b, err := bus.Connect(ctx, bus.Config{Server: s, Name: "test", RequestTimeout: Patience}, opts.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +79,32 @@ func Start(t testing.TB, opts Options) (*natsd.Server, *bus.Bus) {
 	return s, b
 }
 
+// ports are handed out one after the other, by any goroutine.
+var ports atomic.Uint32
+
+// FreeAddr returns an address of this machine that nobody listens on, for a test that must know it before there is a listener,
+// or when there is none. It lies below the ports that a system gives to whoever asks for any: one of those could be somebody
+// else's a moment later. No test of a process gets it twice, and processes begin at different ones.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+(97*os.Getpid()+int(ports.Add(1)))%12000)
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
+		if err != nil {
+			continue // taken
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return addr
+	}
+	t.Fatal("no port is free")
+	panic("unreachable")
+}
+
 // stopping bounds a cleanup; the test's own context is done by then.
 func stopping(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Patience)
 	t.Cleanup(cancel)
 	return ctx
 }

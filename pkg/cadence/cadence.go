@@ -97,20 +97,6 @@ func (c Cadence) Next(origin, after time.Time) (Occurrence, bool) {
 	return Occurrence{}, false
 }
 
-// Between returns the follow-ups that are due after from, until to and at it.
-func (c Cadence) Between(origin, from, to time.Time) []Occurrence {
-	var os []Occurrence
-	for o := range c.All(origin) {
-		if o.Due.After(to) {
-			break
-		}
-		if o.Due.After(from) {
-			os = append(os, o)
-		}
-	}
-	return os
-}
-
 // Flaw is why an entry of a cadence can never be due.
 type Flaw struct {
 	// Entry is its place in Cadence.Entries.

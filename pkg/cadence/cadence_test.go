@@ -252,7 +252,14 @@ func TestAsTheClockOnTheWall(t *testing.T) {
 		until := origin.Add(7 * 24 * time.Hour)
 		want := naive(c, origin, until)
 		same := cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
-		if diff := cmp.Diff(want, c.Between(origin, origin, until), same); diff != "" {
+		var got []cadence.Occurrence
+		for o := range c.All(origin) {
+			if o.Due.After(until) {
+				break
+			}
+			got = append(got, o)
+		}
+		if diff := cmp.Diff(want, got, same); diff != "" {
 			t.Fatal(diff)
 		}
 		// However it is asked for, number n has the same instant.
@@ -265,9 +272,6 @@ func TestAsTheClockOnTheWall(t *testing.T) {
 				}
 				break
 			}
-		}
-		if late := c.Between(origin, from, until); len(late) > 0 && !late[0].Due.Equal(next.Due) {
-			t.Fatalf("between begins with %v, next is %v", late[0], next)
 		}
 		// An entry said to be never due is never due.
 		for _, f := range c.Flaws() {

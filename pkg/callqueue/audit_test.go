@@ -23,6 +23,7 @@ type audit struct {
 	lines map[uint64]*auditCall   // numbers that a lease holds
 	shut  map[uint64]bool
 	avoid map[uint64]time.Time
+	held  map[string]bool // incidents that are paused, as those outside say
 }
 
 type auditTask struct {
@@ -31,13 +32,19 @@ type auditTask struct {
 	fence   uint64
 	out     *auditCall
 	calls   []*auditCall
-	since   int // calls before the task was opened
-	wishes  []time.Time
+	rang    []*auditCall // calls to numbers that nobody reported, since those after them were
+	since   int          // calls before the task was opened
+	wishes  []auditWish
 	before  int // of them, those that were there before the lease: a call answers them
 	bad     map[uint32]bool
 	invalid map[uint32][]string // days on which a phone was invalid
-	told    bool
+	stopped bool                // an earlier call, reported late, ends the task as soon as nobody holds it
+	opened  []map[string]bool   // the waves that the task was open for, each time
+	told    map[string]bool     // the waves of which the customer was told
 }
+
+// auditWish is when a customer wants to be called, zero for as soon as may be, and when they said so.
+type auditWish struct{ at, said time.Time }
 
 type auditCall struct {
 	fence    uint64
@@ -49,12 +56,14 @@ type auditCall struct {
 	phone    uint32
 	number   uint64
 	held     []uint64
+	offered  []uint32
+	ends     time.Time // zero for no end
 }
 
 func newAudit(rules map[string]*playbook.Calls, facts map[Place]Facts) *audit {
 	return &audit{
 		rules: rules, facts: facts, tasks: map[Place]*auditTask{}, calls: map[uint64][]*auditCall{},
-		lines: map[uint64]*auditCall{}, shut: map[uint64]bool{}, avoid: map[uint64]time.Time{},
+		lines: map[uint64]*auditCall{}, shut: map[uint64]bool{}, avoid: map[uint64]time.Time{}, held: map[string]bool{},
 	}
 }
 
@@ -65,7 +74,7 @@ func (a *audit) say(s stored, format string, args ...any) {
 func (a *audit) task(p Place) *auditTask {
 	t := a.tasks[p]
 	if t == nil {
-		t = &auditTask{waves: map[string]bool{}, state: "none", bad: map[uint32]bool{}, invalid: map[uint32][]string{}}
+		t = &auditTask{waves: map[string]bool{}, state: "none", bad: map[uint32]bool{}, invalid: map[uint32][]string{}, told: map[string]bool{}}
 		a.tasks[p] = t
 	}
 	return t
@@ -75,12 +84,26 @@ func isOver(state string) bool {
 	return slices.Contains([]string{"none", "done", "failed", "suppressed", "expired"}, state)
 }
 
-func (t *auditTask) open() {
-	if isOver(t.state) {
-		t.state, t.since, t.wishes, t.before, t.told = "open", len(t.calls), nil, 0, false
+func (t *auditTask) open() (again bool) {
+	if again = isOver(t.state); again {
+		t.state, t.since, t.wishes, t.before = "open", len(t.calls), nil, 0
+		t.opened, t.stopped = append(t.opened, map[string]bool{}), false
 		if t.out != nil { // whoever holds the task may still tell the customer
 			t.state = "leased"
 			t.since--
+		}
+	}
+	return again
+}
+
+// answered notes that the newest call answers the wishes that were there before it.
+func (t *auditTask) answered() { t.wishes, t.before = t.wishes[t.before:], 0 }
+
+// tell notes that the customer was told of what the task was open for, so many times back.
+func (t *auditTask) tell(back int) {
+	if i := len(t.opened) - 1 - back; i >= 0 {
+		for wave := range t.opened[i] {
+			t.told[wave] = true
 		}
 	}
 }
@@ -95,29 +118,43 @@ func (a *audit) read(s stored) {
 				if !t.waves[e.Queued.Wave] {
 					t.open()
 					t.waves[e.Queued.Wave] = true
+					t.opened[len(t.opened)-1][e.Queued.Wave] = true
 				}
 			}
 		}
 	case *candorv1.CallEvent_CallBackAsked:
 		t := a.task(place(e.CallBackAsked.Customer))
-		t.open()
-		t.wishes, t.before = nil, 0
+		if t.open() { // a call that the customer wished for tells them what the others did not
+			for wave := range t.waves {
+				if !t.told[wave] {
+					t.opened[len(t.opened)-1][wave] = true
+				}
+			}
+		}
+		t.wishes, t.before = []auditWish{{said: s.at}}, 0
 		if e.CallBackAsked.At != nil {
-			t.wishes = []time.Time{e.CallBackAsked.At.AsTime()}
+			t.wishes[0].at = e.CallBackAsked.At.AsTime()
 		}
 	case *candorv1.CallEvent_Leased:
 		a.leased(s, place(e.Leased.Customer), e.Leased)
 	case *candorv1.CallEvent_Renewed:
 		t := a.task(place(e.Renewed.Customer))
-		if t.out == nil || t.out.fence != e.Renewed.Fence {
+		switch {
+		case t.out == nil || t.out.fence != e.Renewed.Fence:
 			a.say(s, "renews what is not out")
+		case isOver(t.state) || t.stopped || a.shut[t.out.number] || t.bad[t.out.phone]:
+			a.say(s, "renews a call that must not be made any more")
+		case a.held[s.incident]:
+			a.say(s, "renews while the incident is paused")
+		case !t.out.ends.IsZero() && s.at.After(t.out.ends.Add(a.rules[s.incident].Lead)):
+			a.say(s, "renews after the hours")
 		}
 	case *candorv1.CallEvent_Released:
 		a.letGo(s, a.task(place(e.Released.Customer)), e.Released.Fence, 0)
 	case *candorv1.CallEvent_LeaseExpired:
 		t := a.task(place(e.LeaseExpired.Customer))
 		a.letGo(s, t, e.LeaseExpired.Fence, 1)
-		t.wishes = t.wishes[t.before:]
+		t.answered()
 	case *candorv1.CallEvent_Completed:
 		a.completed(s, place(e.Completed.Customer), e.Completed)
 	case *candorv1.CallEvent_Withdrawn:
@@ -126,29 +163,42 @@ func (a *audit) read(s stored) {
 			if isOver(t.state) {
 				a.say(s, "withdraws what is over")
 			}
-			t.state = candorv1.Word(e.Withdrawn.State)
+			if t.state = candorv1.Word(e.Withdrawn.State); t.state == "done" {
+				t.tell(0)
+			}
 		}
 	}
 }
 
-// due says that the customer asked for this very time.
-func (a *audit) due(rules *playbook.Calls, t *auditTask, f Facts, at time.Time) bool {
+// due says that the customer asked for this very time, and early that they asked for another that has not come.
+func (a *audit) due(rules *playbook.Calls, t *auditTask, f Facts, at time.Time) (due, early bool) {
+	early = len(t.wishes) > 0
+	tolerance := rules.CallBack.Tolerance
 	for _, wish := range t.wishes {
-		for day := 0; day < 400; day++ {
-			if day > 0 && rules.CallBack.Missed != playbook.MissedNextDay {
-				break
-			}
-			local := wish.In(f.Zones[0][0])
-			same := time.Date(local.Year(), local.Month(), local.Day()+day, local.Hour(), local.Minute(), local.Second(), 0, local.Location())
-			if day == 0 {
-				same = wish // which of the two, where a clock shows the hour twice
-			}
-			if off := at.Sub(same).Abs(); off <= rules.CallBack.Tolerance {
-				return true
+		if wish.at.IsZero() {
+			early = false
+			continue
+		}
+		from := wish.at.Add(-tolerance)
+		if soon := wish.said.Add(tolerance); soon.After(from) { // nobody is called back at once
+			from = soon
+		}
+		if from.After(wish.at) {
+			from = wish.at
+		}
+		if at.After(wish.at.Add(tolerance)) && rules.CallBack.Missed == playbook.MissedNextDay {
+			local := wish.at.In(f.Zones[0][0])
+			y, m, d := local.Date()
+			same := time.Date(y, m, d+1, local.Hour(), local.Minute(), local.Second(), 0, local.Location())
+			from = time.Date(y, m, d+1, 0, 0, 0, 0, local.Location())
+			if openHours(f.Uncertain[0], same, f.Zones[0]) && openHours(f.Uncertain[0], same.Add(rules.Lead-time.Second), f.Zones[0]) {
+				from = same.Add(-tolerance)
 			}
 		}
+		due = due || !at.Before(from) && !at.After(wish.at.Add(tolerance))
+		early = early && at.Before(from)
 	}
-	return false
+	return due, early
 }
 
 // openHours knows the prepared hours without asking the package window.
@@ -183,9 +233,21 @@ func (a *audit) leased(s stored, p Place, e *candorv1.CallLeased) {
 		a.say(s, "fence does not rise from %d", t.fence)
 	}
 	t.fence = e.Fence
-	due := a.due(rules, t, f, s.at)
-	call := &auditCall{fence: e.Fence, leasedAt: s.at, at: s.at, phone: e.Phone, number: e.Number}
-	for i, phone := range append([]uint32{e.Phone}, e.NextPhones...) {
+	due, early := a.due(rules, t, f, s.at)
+	if early {
+		a.say(s, "the customer asked for a later call")
+	}
+	if a.held[s.incident] {
+		a.say(s, "leases while the incident is paused")
+	}
+	call := &auditCall{
+		fence: e.Fence, leasedAt: s.at, at: s.at, phone: e.Phone, number: e.Number,
+		offered: append([]uint32{e.Phone}, e.NextPhones...), ends: e.WindowEndsAt.AsTime(),
+	}
+	if e.WindowEndsAt == nil || call.ends.Before(s.at) || call.ends.Sub(s.at) > 12*time.Hour {
+		a.say(s, "the hours have no end")
+	}
+	for i, phone := range call.offered {
 		number := f.Numbers[phone]
 		if i == 0 && number != e.Number || number == 0 {
 			a.say(s, "phone %d has not the number %d", phone, e.Number)
@@ -202,6 +264,9 @@ func (a *audit) leased(s stored, p Place, e *candorv1.CallLeased) {
 		if !due && (!openHours(f.Uncertain[phone], s.at, f.Zones[phone]) || !openHours(f.Uncertain[phone], s.at.Add(rules.Lead-time.Second), f.Zones[phone])) {
 			a.say(s, "phone %d is out of hours", phone)
 		}
+		if !due && !openHours(f.Uncertain[phone], call.ends.Add(rules.Lead-time.Second), f.Zones[phone]) {
+			a.say(s, "phone %d is out of hours before %v", phone, call.ends)
+		}
 		if last, ok := a.avoid[number]; ok && !due {
 			clock := func(t time.Time) float64 {
 				h, m, sec := t.In(f.Zones[phone][0]).Clock()
@@ -213,19 +278,17 @@ func (a *audit) leased(s stored, p Place, e *candorv1.CallLeased) {
 			}
 		}
 	}
-	week, total := 1.0, 1.0
-	for i, c := range t.calls {
+	week, total := float64(len(call.offered)), float64(len(call.offered)) // each of them may ring
+	for _, c := range append(slices.Clone(t.calls), t.rang...) {
 		if c.at.Add(7 * 24 * time.Hour).After(s.at) {
 			week += c.weight
 		}
-		if i >= t.since {
-			total += c.weight
-		}
+		total += c.weight
 	}
 	if week > float64(rules.Caps.PersonPerWeek) {
 		a.say(s, "%v calls in a week", week)
 	}
-	if total > float64(rules.Caps.Total) && !due {
+	if total > float64(rules.Caps.Total) && len(t.wishes) == 0 {
 		a.say(s, "%v calls in all", total)
 	}
 	t.calls = append(t.calls, call)
@@ -257,7 +320,7 @@ func (a *audit) letGo(s stored, t *auditTask, fence uint64, weight float64) {
 	for _, n := range t.out.held {
 		delete(a.lines, n)
 	}
-	t.out = nil
+	t.out, t.stopped = nil, false
 	if !isOver(t.state) {
 		t.state = "open"
 	}
@@ -281,7 +344,9 @@ func (a *audit) completed(s stored, p Place, e *candorv1.CallCompleted) {
 	}
 	if !call.over {
 		a.letGo(s, t, e.Fence, 0)
-		t.wishes = t.wishes[t.before:]
+		t.answered()
+	} else if t.out == nil && e.Fence == t.fence { // given back, and dialled after all
+		t.answered()
 	}
 	call.done, call.weight = true, float64(d.Counts)
 	for _, said := range []*timestamppb.Timestamp{e.StartedAt, e.EndedAt} {
@@ -293,6 +358,16 @@ func (a *audit) completed(s stored, p Place, e *candorv1.CallCompleted) {
 		}
 		if call.at.After(s.at) {
 			call.at = s.at
+		}
+	}
+	for i := call.phone; i != e.Phone; i = (i + 1) % uint32(len(f.Numbers)) {
+		if !slices.Contains(call.offered, i) {
+			continue
+		}
+		before := &auditCall{at: call.at, weight: 1, over: true, number: f.Numbers[i]}
+		t.rang, a.calls[before.number] = append(t.rang, before), append(a.calls[before.number], before)
+		if call.at.After(a.avoid[before.number]) {
+			a.avoid[before.number] = call.at
 		}
 	}
 	if e.Number != call.number {
@@ -316,14 +391,21 @@ func (a *audit) completed(s stored, p Place, e *candorv1.CallCompleted) {
 		}
 		t.invalid[e.Phone] = append(t.invalid[e.Phone], day)
 	}
-	if d.Told && isOver(t.state) && t.state != "done" && slices.Index(t.calls, call) >= t.since && candorv1.Word(e.State) != "done" {
+	current := slices.Index(t.calls, call) >= t.since
+	if d.Told && isOver(t.state) && t.state != "done" && current && candorv1.Word(e.State) != "done" {
 		a.say(s, "a customer who was told stays %s", t.state)
 	}
+	if d.Told && current {
+		t.tell(0)
+	} else if d.Told {
+		t.tell(1)
+	}
+	t.stopped = t.stopped || current && d.Ends != "" && t.out != nil
 	switch state := candorv1.Word(e.State); {
 	case isOver(state):
 		t.state = state
 	case isOver(t.state):
-	case d.CallBack:
-		t.wishes = append(t.wishes, e.CallBackAt.AsTime())
+	case d.CallBack && current:
+		t.wishes = append(t.wishes, auditWish{e.CallBackAt.AsTime(), call.at})
 	}
 }

@@ -65,6 +65,7 @@ const (
 	reasonNoNumber  = "no_number"
 	reasonDoNotCall = "do_not_call"
 	reasonClosed    = "closed"
+	reasonTold      = "told"
 	agentSkip       = "agent_skip"
 )
 
@@ -134,6 +135,8 @@ type incident struct {
 	setIndex map[string]uint16
 	requests map[string]struct{}
 
+	// leases counts those that are out.
+	leases       uint64
 	states       [candorv1.CallState_CALL_STATE_EXPIRED + 1]uint64
 	dispositions map[uint16]uint64
 }

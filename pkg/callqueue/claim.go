@@ -143,7 +143,7 @@ func (q *Queue) first(class uint8, now uint32) (id uint32, ok bool) {
 func (q *Queue) callable(id, now uint32) bool {
 	t := q.tasks.at(id)
 	in := q.of(t)
-	if in.rules == nil || in.held || t.over() || t.has(leaseOut) {
+	if in.rules == nil || in.held || t.over() || t.has(leaseOut) || q.pages[t.page].shelved > now {
 		return false
 	}
 	w := q.wishOf(t, in, now)
@@ -195,18 +195,21 @@ func (q *Queue) grant(id, now uint32, c Claim) (Granted, error) {
 	ends := w.until
 	if w.at == 0 {
 		h.look(now)
-		if ends = h.lastCall; ends == never-1 {
-			ends = 0
-		}
+		ends = h.lastCall
 	}
-	ev.WindowEndsAt = proto(ends)
+	if ends < never-1 {
+		ev.WindowEndsAt = proto(ends)
+	}
 	g := Granted{
 		Place: place, Lease: Lease{Place: place, Fence: ev.Fence, Random: ev.Lease}, Phone: int(index), Attempt: ev.Attempt,
 		Purpose: q.words.list[t.purpose], Language: q.words.list[t.language], ExpiresAt: ev.ExpiresAt.AsTime(),
-		WindowEndsAt: instant(ends), CallBackAt: instant(w.at),
+		WindowEndsAt: instant(stamp(ev.WindowEndsAt)), CallBackAt: instant(w.at),
 	}
-	for i := uint8(1); i < t.nPhones; i++ {
-		if next := (index + i) % t.nPhones; q.good(t, next) && q.mayDial(t, in, next, w, now) {
+	// Each of them may ring, so all must fit under the person's caps. The lease has one end for all: a number where the day ends
+	// sooner would cut the first one's short, and comes with a claim of its own.
+	for i, most := uint8(1), q.allowed(t, in, w, now); i < t.nPhones && len(g.Next)+1 < most; i++ {
+		next := (index + i) % t.nPhones
+		if q.good(t, next) && q.mayDial(t, in, next, w, now) && (w.at != 0 || q.hoursAt(t, next).lastCall >= ends) {
 			ev.NextPhones = append(ev.NextPhones, uint32(next))
 			g.Next = append(g.Next, int(next))
 		}
@@ -218,11 +221,16 @@ func (q *Queue) grant(id, now uint32, c Claim) (Granted, error) {
 	return g, nil
 }
 
+// hoursAt returns the hours of a phone.
+func (q *Queue) hoursAt(t *task, index uint8) *hours {
+	return q.hours[q.phones.at(t.phones+uint32(index)).hours]
+}
+
 // calls counts the leases that were not given back.
 func (q *Queue) calls(t *task) uint32 {
 	n := uint32(0)
 	for i := t.last; i != 0; i = q.attempts.at(i).older {
-		if a := q.attempts.at(i); !a.has(released) || a.has(reported) {
+		if a := q.attempts.at(i); !a.has(rang) && (!a.has(released) || a.has(reported)) {
 			n++
 		}
 	}

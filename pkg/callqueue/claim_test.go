@@ -100,7 +100,7 @@ func TestACallBackAtTheCustomersTime(t *testing.T) {
 		first, then  string // from when on it may be claimed, and if that is missed
 	}{
 		{"missed, the next hours", playbook.MissedNextSlot, "Mon 22:45", "Tue 09:00"},
-		{"missed, the next day", playbook.MissedNextDay, "Mon 22:45", "Tue 22:45"},
+		{"missed, the next day, within its hours", playbook.MissedNextDay, "Mon 22:45", "Tue 09:00"},
 		{"missed, no more", playbook.MissedClose, "Mon 22:45", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -138,6 +138,73 @@ func TestACallBackAtTheCustomersTime(t *testing.T) {
 			}
 			w.now = at(t, tt.then)
 			w.one()
+		})
+	}
+}
+
+// A customer who says in ten minutes is not called at once.
+func TestNobodyIsCalledBackBeforeTheyMeant(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ wish, first string }{
+		{"Mon 10:10", "Mon 10:10"},
+		{"Mon 10:15", "Mon 10:15"},
+		{"Mon 10:20", "Mon 10:15"},
+		{"Mon 10:30", "Mon 10:15"},
+		{"Mon 11:00", "Mon 10:45"},
+	} {
+		for _, by := range []string{"the agent", "the customer"} {
+			t.Run(tt.wish+" by "+by, func(t *testing.T) {
+				t.Parallel()
+				w := oneTask(t, at(t, "Mon 09:58"), nil, inNewYork(t, 7))
+				if by == "the customer" {
+					w.now = at(t, "Mon 10:00")
+					if err := w.ask(theOne, at(t, tt.wish), "r1"); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					g := w.one()
+					w.now = at(t, "Mon 10:00")
+					answer := w.mustComplete(g.Lease, Report{Disposition: "callback", CallBackAt: at(t, tt.wish)})
+					if answer.State != candorv1.CallState_CALL_STATE_WAITING || !answer.NextAt.Equal(at(t, tt.first)) {
+						t.Errorf("answer %+v", answer)
+					}
+				}
+				w.now = at(t, tt.first).Add(-time.Second)
+				w.none()
+				w.now = at(t, tt.first)
+				w.one()
+			})
+		}
+	}
+}
+
+// The day after a missed time is nobody's wish: the hours bind.
+func TestAMissedWishMovesIntoTheHours(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ now, wish, then string }{
+		{"Mon 10:00", "Mon 15:00", "Tue 14:45"},
+		{"Mon 10:00", "Tue 03:00", "Wed 09:00"},
+		{"Mon 10:00", "Mon 20:30", "Tue 09:00"},
+		{"Thu 10:00", "Fri 03:00", "Sat 10:00"},
+		{"Thu 10:00", "Sat 03:00", "Mon 09:00"}, // not on Sunday
+	} {
+		t.Run(tt.wish, func(t *testing.T) {
+			t.Parallel()
+			w := oneTask(t, at(t, tt.now), func(c *playbook.Calls) { c.CallBack.Missed = playbook.MissedNextDay }, inNewYork(t, 7))
+			if err := w.ask(theOne, at(t, tt.wish), "r1"); err != nil {
+				t.Fatal(err)
+			}
+			then := at(t, tt.then)
+			if then.Before(w.now) {
+				then = then.AddDate(0, 0, 7)
+			}
+			for w.now = at(t, tt.wish).Add(15*time.Minute + time.Second); w.now.Before(then); w.now = w.now.Add(7 * time.Minute) {
+				w.none()
+			}
+			w.now = then
+			if g := w.one(); !g.CallBackAt.IsZero() || g.WindowEndsAt.Sub(w.now) < time.Hour {
+				t.Errorf("at %v, until %v: these are the hours, and no time of the customer's", g.CallBackAt, g.WindowEndsAt)
+			}
 		})
 	}
 }
@@ -298,9 +365,174 @@ func TestALaterWaveAndALaterRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.store(inc, ended...)
-	want = append(want, "w2 DELIVERED closed", "w3 EXPIRED closed")
+	// The call that they wished for has told them what the first one did not.
+	want = append(want, "w0 DELIVERED closed", "w1 DELIVERED closed", "w2 DELIVERED closed", "w3 EXPIRED closed")
 	if got := results(w); !slices.Equal(got, want) {
 		t.Errorf("answered %q, want %q", got, want)
+	}
+}
+
+// Whoever was given up and then asks to be called hears what the wave had for them.
+func TestAWishTellsWhatAWaveDidNot(t *testing.T) {
+	t.Parallel()
+	lists := func(w *world) (all []string) {
+		for _, s := range w.q.SettledAt(theOne) {
+			all = append(all, fmt.Sprint(candorv1.Word(s.State), s.Waves))
+		}
+		return all
+	}
+	start := func(t *testing.T) *world {
+		w := oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7))
+		w.mustComplete(w.one().Lease, Report{Disposition: "cancelled"})
+		if err := w.ask(theOne, time.Time{}, "r1"); err != nil {
+			t.Fatal(err)
+		}
+		w.now = at(t, "Mon 14:00")
+		return w
+	}
+	const given = "failed[{w0 RESULT_FAILED}]"
+	t.Run("told", func(t *testing.T) {
+		t.Parallel()
+		w := start(t)
+		w.mustComplete(w.one().Lease, Report{Disposition: "notified"})
+		if got, want := lists(w), []string{given, "done[{w0 RESULT_DELIVERED}]"}; !slices.Equal(got, want) {
+			t.Errorf("settled %q, want %q", got, want)
+		}
+		if err := w.ask(theOne, time.Time{}, "r2"); err != nil { // who was told has no more to hear
+			t.Fatal(err)
+		}
+		w.now = at(t, "Tue 14:00")
+		w.mustComplete(w.one().Lease, Report{Disposition: "refused_info"})
+		if got, want := lists(w), []string{given, "done[{w0 RESULT_DELIVERED}]", "failed[]"}; !slices.Equal(got, want) {
+			t.Errorf("settled %q, want %q", got, want)
+		}
+		w.want(w.ends()...)
+	})
+	t.Run("given up again, which is no news", func(t *testing.T) {
+		t.Parallel()
+		w := start(t)
+		w.close(inc, withdraw)
+		if got, want := lists(w), []string{given, "expired[]"}; !slices.Equal(got, want) {
+			t.Errorf("settled %q, want %q", got, want)
+		}
+		w.want(w.ends()...)
+	})
+}
+
+// A lease has one end for all of its numbers.
+func TestNumbersInAnotherZone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, first, second, now, ends string
+		next                           []int
+	}{
+		{"the day ends there sooner", "America/Los_Angeles", "America/New_York", "Mon 19:30", "Mon 22:50", nil},
+		{"it ends there later", "America/New_York", "America/Los_Angeles", "Mon 19:30", "Mon 19:50", []int{1}},
+		{"it ends at the same time", "America/New_York", "America/Toronto", "Mon 19:30", "Mon 19:50", []int{1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := inNewYork(t, 7, 8)
+			f.Zones[0][0], f.Zones[1][0] = zone(t, tt.first), zone(t, tt.second)
+			w := oneTask(t, at(t, tt.now), nil, f)
+			g := w.claim(Claim{LeaseFor: 8 * time.Hour})[0]
+			if g.Phone != 0 || !slices.Equal(g.Next, tt.next) || !g.WindowEndsAt.Equal(at(t, tt.ends)) {
+				t.Errorf("phone %d, then %v, until %v; want %v until %v", g.Phone, g.Next, g.WindowEndsAt, tt.next, at(t, tt.ends))
+			}
+		})
+	}
+}
+
+// Whoever dials a later number of a list has dialled those before it.
+func TestNumbersThatRangInVain(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, change func(*playbook.Calls), numbers ...uint64) (*world, Granted) {
+		w := oneTask(t, at(t, "Mon 09:00"), change, inNewYork(t, numbers...))
+		w.facts[Place{inc, 1, 1}] = inNewYork(t, numbers[0])
+		w.queue(inc, "w0", 1, 3, 1)
+		g := w.one()
+		w.now = at(t, "Mon 09:02")
+		return w, g
+	}
+	t.Run("keep the gap and the time of day, for everybody who has them", func(t *testing.T) {
+		t.Parallel()
+		w, g := start(t, nil, 7, 8)
+		w.mustComplete(g.Lease, Report{Disposition: "no_answer", Number: 8})
+		w.now = at(t, "Mon 13:02").Add(-time.Second)
+		w.none()
+		w.now = at(t, "Mon 13:02")
+		w.one()
+	})
+	t.Run("also where the report comes late", func(t *testing.T) {
+		t.Parallel()
+		w, g := start(t, nil, 7, 8)
+		w.now = g.ExpiresAt
+		w.tick()
+		w.mustComplete(g.Lease, Report{Disposition: "notified", Number: 8})
+		w.now = at(t, "Mon 13:09")
+		w.none()
+	})
+	t.Run("count under the cap of the number", func(t *testing.T) {
+		t.Parallel()
+		w, g := start(t, func(c *playbook.Calls) { c.Caps.NumberPerDay = 1 }, 7, 8)
+		w.mustComplete(g.Lease, Report{Disposition: "notified", Number: 8})
+		w.now = at(t, "Mon 19:00")
+		w.none()
+	})
+	t.Run("count for the person, who is offered no more than the caps allow", func(t *testing.T) {
+		t.Parallel()
+		w, g := start(t, func(c *playbook.Calls) { c.Caps.Total = 5 }, 7, 8, 9)
+		if !slices.Equal(g.Next, []int{1, 2}) {
+			t.Errorf("offered %v", g.Next)
+		}
+		w.mustComplete(g.Lease, Report{Disposition: "no_answer", Number: 9})
+		w.now = at(t, "Tue 12:00")
+		for _, g := range w.claim(Claim{Max: 2}) {
+			if g.Place == theOne && (!slices.Equal(g.Next, []int{1}) || g.Attempt != 2) {
+				t.Errorf("attempt %d, offered %v beside the first, of five with three made", g.Attempt, g.Next)
+			}
+		}
+	})
+}
+
+// Six in all are six in all, however many waves there are.
+func TestTheCapInAllHoldsForLife(t *testing.T) {
+	t.Parallel()
+	w := oneTask(t, at(t, "Mon 09:00"), nil, inNewYork(t, 7))
+	calls := 0
+	work := func(days int) {
+		for range days * 24 {
+			w.now = w.now.Add(time.Hour)
+			w.tick()
+			for _, g := range w.claim(Claim{}) {
+				calls++
+				w.mustComplete(g.Lease, Report{Disposition: "no_answer"})
+			}
+		}
+	}
+	work(10)
+	for wave := range 5 {
+		w.queue(inc, fmt.Sprint("later", wave), 1, 3, 0)
+		work(10)
+	}
+	if calls != 6 {
+		t.Errorf("%d calls to one person, want 6", calls)
+	}
+	if n := w.q.Open(inc); n != 0 {
+		t.Errorf("%d tasks are open", n)
+	}
+	for i, in := range []time.Duration{0, 30 * time.Hour} { // but what they wish for themselves
+		var when time.Time
+		if in > 0 {
+			when = w.now.Add(in)
+		}
+		if err := w.ask(theOne, when, fmt.Sprint("r", i)); err != nil {
+			t.Fatal(err)
+		}
+		work(10)
+		if want := 7 + i; calls != want || w.q.Open(inc) != 0 {
+			t.Errorf("%d calls, want %d; %d open", calls, want, w.q.Open(inc))
+		}
 	}
 }
 

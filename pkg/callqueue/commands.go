@@ -184,10 +184,11 @@ func (q *Queue) withdraw(in *incident, ids []uint32, state candorv1.CallState, r
 	for _, part := range []struct {
 		places []*candorv1.CustomerPlace
 		state  candorv1.CallState
-	}{{told, candorv1.CallState_CALL_STATE_DONE}, {others, state}} {
+		reason string
+	}{{told, candorv1.CallState_CALL_STATE_DONE, reasonTold}, {others, state, reason}} {
 		for places := range slices.Chunk(part.places, maxPlaces) {
 			ev := &candorv1.CallEvent{Event: &candorv1.CallEvent_Withdrawn{Withdrawn: &candorv1.CallWithdrawn{
-				Customers: places, State: part.state, Reason: reason,
+				Customers: places, State: part.state, Reason: part.reason,
 			}}}
 			if err := q.apply(now, in, ev, nil); err != nil {
 				panic(err) // the tasks are there, and the state is an end

@@ -202,7 +202,7 @@ func (q *Queue) follows(t *task, in *incident, d playbook.Disposition, a *attemp
 	case in.withdrawn(): // nobody tries again
 		return 0, failed
 	case d.CallBack:
-		return q.after(t, in, a.callBack, 0, t.phone, now), end{}
+		return q.after(t, in, a.callBack, a.calledAt, 0, t.phone, now), end{}
 	case d.Most > 0 && q.times(t, a.disposition) >= d.Most && !t.has(asked):
 		return 0, failed
 	}
@@ -214,7 +214,7 @@ func (q *Queue) follows(t *task, in *incident, d playbook.Disposition, a *attemp
 		return 0, failed
 	}
 	if t.has(asked) { // the customer asked during the call
-		return q.after(t, in, t.callBack, 0, phone, now), end{}
+		return q.after(t, in, t.callBack, t.wishedAt, 0, phone, now), end{}
 	}
 	if q.spent(t)+whole > in.rules.Caps.Total*whole {
 		return 0, failed
@@ -223,7 +223,7 @@ func (q *Queue) follows(t *task, in *incident, d playbook.Disposition, a *attemp
 	if !atOnce {
 		from = q.pause(t, d, a.disposition, int(a.phone), now)
 	}
-	return q.after(t, in, 0, from, phone, now), end{}
+	return q.after(t, in, 0, 0, from, phone, now), end{}
 }
 
 // turn returns the phone that is tried next, and whether at once: it is not if the customer's phones have all had their turn.
@@ -263,9 +263,9 @@ func (q *Queue) pause(t *task, d playbook.Disposition, disposition uint16, phone
 }
 
 // after returns when a task may be claimed that waits for a time, or for its customer's own.
-func (q *Queue) after(t *task, in *incident, callBack, from uint32, phone uint8, now uint32) uint32 {
+func (q *Queue) after(t *task, in *incident, callBack, wishedAt, from uint32, phone uint8, now uint32) uint32 {
 	like := *t
-	like.callBack, like.nextAt, like.phone = callBack, max(from, 1), phone
+	like.callBack, like.wishedAt, like.nextAt, like.phone = callBack, wishedAt, max(from, 1), phone
 	like.state = waitingOrPending(like.nextAt, now)
 	return q.soonest(&like, in, q.wishOf(&like, in, now), now)
 }
@@ -281,12 +281,17 @@ func (q *Queue) soonest(t *task, in *incident, w wish, now uint32) uint32 {
 	if t.cooling(now) {
 		from = max(from, t.nextAt)
 	}
-	if w.at != 0 {
+	switch {
+	case w.at != 0:
 		if from = max(from, w.from); from <= w.until {
 			return from
 		}
-		index, _ = q.phoneOf(t, wish{missed: true}, now)
-	} else if !w.missed {
+		missed := q.wishOf(t, in, w.until+1)
+		from = max(from, missed.from)
+		index, _ = q.phoneOf(t, missed, now)
+	case w.missed:
+		from = max(from, w.from)
+	default:
 		from = max(from, t.nextAt)
 	}
 	p := q.phones.at(t.phones + uint32(index))

@@ -15,7 +15,7 @@ var ErrNoTask = errors.New("there is no call task for the customer: no wave call
 // Reason is one thing that speaks for or against calling a customer.
 type Reason struct {
 	// Name is one of: over, leased, uncertain, waiting, call_back, call_back_due, call_back_missed, urgent, number, number_cap,
-	// person_cap, gap, in_call, hours, closed, spread, held, ending, clear.
+	// person_cap, gap, in_call, hours, closed, spread, held, shelved, ending, clear.
 	Name string
 	// Against is true if the customer may not be called for it at this moment.
 	Against bool
@@ -59,7 +59,7 @@ func (q *Queue) Explain(at time.Time, p Place) (Explanation, error) {
 	now := sec(at)
 	id := q.task(p)
 	if id == 0 {
-		return Explanation{}, fmt.Errorf("explain %v: %w", p, ErrNoTask)
+		return Explanation{}, ErrNoTask // and not where: whoever asks knows no pages
 	}
 	t := q.tasks.at(id)
 	in := q.of(t)
@@ -93,7 +93,7 @@ func (x *explainer) next(w wish) uint32 {
 	if b.held && b.heldUntil == 0 {
 		return 0
 	}
-	return max(x.q.soonest(x.t, x.in, w, x.now), b.heldUntil)
+	return max(x.q.soonest(x.t, x.in, w, x.now), b.heldUntil, x.q.pages[x.t.page].shelved)
 }
 
 func (x *explainer) say(name string, against bool, until uint32, format string, args ...any) {
@@ -140,6 +140,9 @@ func (x *explainer) explain(w wish) {
 		x.say("ending", true, 0, "The task is about to end as %s: %s.", candorv1.Word(how.state), q.words.list[how.reason])
 		return
 	}
+	if until := q.pages[t.page].shelved; until > now {
+		x.say("shelved", true, until, "The customer's data cannot be read at this moment, which is tried again at %s.", x.clock(until))
+	}
 	x.waits(w)
 	x.phones()
 	if !ok {
@@ -167,6 +170,8 @@ func (x *explainer) waits(w wish) {
 		x.say("call_back", true, w.from, "The customer asked to be called at %s: nobody calls before %s.", x.clock(w.at), x.clock(w.from))
 	case w.at != 0:
 		x.say("call_back_due", false, w.until, "The customer asked to be called at %s: until %s the calling hours do not bind.", x.clock(w.at), x.clock(w.until))
+	case w.missed && w.from > now:
+		x.say("call_back_missed", true, w.from, "The customer asked to be called at %s; that time was missed, so the call comes first within the calling hours, from %s on.", x.clock(t.callBack), x.clock(w.from))
 	case w.missed:
 		x.say("call_back_missed", false, 0, "The customer asked to be called at %s; that time was missed, so the call comes first within the calling hours.", x.clock(t.callBack))
 	case t.nextAt > now:

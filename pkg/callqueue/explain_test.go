@@ -54,11 +54,13 @@ func TestExplainInWords(t *testing.T) {
 			if err := w.ask(theOne, w.now.Add(time.Second), "r0"); err != nil {
 				t.Fatal(err)
 			}
+			w.now = w.now.Add(time.Second)
 			report(w, "third_party")
 			w.now = at(t, "Tue 09:30")
 			if err := w.ask(theOne, w.now.Add(time.Second), "r"); err != nil {
 				t.Fatal(err)
 			}
+			w.now = w.now.Add(time.Second)
 		}},
 		{"called a moment ago, and asks", inNewYork(t, 7), "Mon 10:00", func(w *world) {
 			report(w, "refused_info")
@@ -75,6 +77,11 @@ func TestExplainInWords(t *testing.T) {
 			w.now = at(t, "Mon 21:20")
 		}},
 		{"a promised time was missed", inNewYork(t, 7), "Mon 10:00", func(w *world) {
+			w.mustComplete(w.one().Lease, Report{Disposition: "callback", CallBackAt: at(t, "Mon 12:30")})
+			w.now = at(t, "Mon 13:00")
+		}},
+		{"a promised time was missed, and another day is named", inNewYork(t, 7), "Mon 10:00", func(w *world) {
+			w.rules[inc].CallBack.Missed = playbook.MissedNextDay
 			w.mustComplete(w.one().Lease, Report{Disposition: "callback", CallBackAt: at(t, "Mon 12:30")})
 			w.now = at(t, "Mon 13:00")
 		}},

@@ -13,7 +13,8 @@ import (
 type wish struct {
 	// The call may begin from from to until, whatever the hours; 0 if no time was asked for, or it is gone.
 	at, from, until uint32
-	// missed says that the time went by, and dropped that the task ends for it.
+	// missed says that the time went by, so that the call comes first of all within the hours, from from on if that is not 0;
+	// dropped that the task ends for it.
 	missed, dropped bool
 }
 
@@ -23,7 +24,7 @@ func (q *Queue) wishOf(t *task, in *incident, now uint32) wish {
 		return wish{}
 	}
 	tolerance := in.rules.CallBack.Tolerance
-	w := wish{at: t.callBack, from: minus(t.callBack, tolerance), until: plus(t.callBack, tolerance)}
+	w := wish{at: t.callBack, from: earliest(t.callBack, t.wishedAt, tolerance), until: plus(t.callBack, tolerance)}
 	if now <= w.until {
 		return w
 	}
@@ -31,25 +32,41 @@ func (q *Queue) wishOf(t *task, in *incident, now uint32) wish {
 	case playbook.MissedClose:
 		return wish{missed: true, dropped: true}
 	case playbook.MissedNextDay:
-		zone := time.UTC
-		if t.nPhones > 0 {
-			if h := q.hours[q.phones.at(t.phones).hours]; len(h.zones) > 0 {
-				zone = h.zones[0]
-			}
-		}
-		asked := instant(t.callBack).In(zone)
-		y, m, d := asked.Date()
-		hour, minute, second := asked.Clock()
-		for days := max(1, int((now-w.until)/daySecs)-1); ; days++ {
-			at := sec(time.Date(y, m, d+days, hour, minute, second, 0, zone))
-			if until := plus(at, tolerance); now <= until {
-				return wish{at: at, from: minus(at, tolerance), until: until}
-			}
-		}
+		return wish{missed: true, from: q.dayAfter(t, tolerance)}
 	default:
 		return wish{missed: true}
 	}
 }
+
+// dayAfter returns from when on a customer is called whose own time was missed: a tolerance before the same time of the next
+// day. That one is not their wish any more, so the hours bind; if they are shut then, any time of that day will do.
+func (q *Queue) dayAfter(t *task, tolerance time.Duration) uint32 {
+	if t.nPhones == 0 {
+		return plus(t.callBack, 24*time.Hour)
+	}
+	h := q.hoursAt(t, 0)
+	zone := time.UTC
+	if len(h.zones) > 0 {
+		zone = h.zones[0]
+	}
+	asked := instant(t.callBack).In(zone)
+	y, m, d := asked.Date()
+	hour, minute, second := asked.Clock()
+	if same := sec(time.Date(y, m, d+1, hour, minute, second, 0, zone)); h.opensAt(same) == same {
+		return minus(same, tolerance)
+	}
+	return sec(time.Date(y, m, d+1, 0, 0, 0, 0, zone))
+}
+
+// earliest returns from when on a call may be made at a customer's own time. It may come a tolerance early, but not within a
+// tolerance of the wish: whoever says in ten minutes does not mean at once. If their time is nearer than that, it is the
+// earliest.
+func earliest(at, wishedAt uint32, tolerance time.Duration) uint32 {
+	return max(minus(at, tolerance), min(at, plus(wishedAt, tolerance)))
+}
+
+// ownWish says that the call is one that the customer wished for.
+func (t *task) ownWish(w wish) bool { return w.at != 0 || w.missed || t.has(urgent) }
 
 // cooling says that the task may have been dialled a moment ago, by somebody who did not say.
 func (t *task) cooling(now uint32) bool {
@@ -70,6 +87,8 @@ func (t *task) showing(w wish, now uint32) (state candorv1.CallState, until uint
 		return candorv1.CallState_CALL_STATE_WAITING, w.from
 	case w.at != 0:
 		return candorv1.CallState_CALL_STATE_PENDING, w.until + 1
+	case w.missed && w.from > now:
+		return candorv1.CallState_CALL_STATE_WAITING, w.from
 	case !w.missed && t.nextAt > now:
 		return candorv1.CallState_CALL_STATE_WAITING, t.nextAt
 	}
@@ -143,7 +162,7 @@ func (q *Queue) doom(t *task, in *incident, w wish, now uint32) (end, bool) {
 			return failed(agentSkip)
 		}
 	}
-	if q.spent(t)+whole > in.rules.Caps.Total*whole {
+	if !t.ownWish(w) && q.spent(t)+whole > in.rules.Caps.Total*whole {
 		return failed("attempts")
 	}
 	if _, ok := q.phoneOf(t, w, now); !ok {
@@ -162,10 +181,10 @@ func endState(ends string) candorv1.CallState {
 	return candorv1.CallState_CALL_STATE_FAILED
 }
 
-// spent returns how much of its calls the task has had since it was opened, in hundredths.
+// spent returns how much of their calls the customer has had, in hundredths: in all, however often the task was opened.
 func (q *Queue) spent(t *task) int {
 	sum := 0
-	for i := t.last; i != t.since && i != 0; i = q.attempts.at(i).older {
+	for i := t.last; i != 0; i = q.attempts.at(i).older {
 		if a := q.attempts.at(i); a.has(closed) {
 			sum += int(a.weight)
 		} else {
@@ -179,7 +198,7 @@ func (q *Queue) spent(t *task) int {
 func (q *Queue) times(t *task, disposition uint16) int {
 	n := 0
 	for i := t.last; i != t.since && i != 0; i = q.attempts.at(i).older {
-		if q.attempts.at(i).disposition == disposition {
+		if a := q.attempts.at(i); a.disposition == disposition && !a.has(rang) {
 			n++
 		}
 	}
@@ -187,6 +206,21 @@ func (q *Queue) times(t *task, disposition uint16) int {
 }
 
 const weekSecs = 7 * daySecs
+
+// allowed returns how many calls the caps of a person allow at this moment; that in all does not bind who wishes for the call.
+func (q *Queue) allowed(t *task, in *incident, w wish, now uint32) int {
+	week := 0
+	for i := t.last; i != 0; i = q.attempts.at(i).older {
+		if a := q.attempts.at(i); a.has(closed) && a.calledAt+weekSecs > now {
+			week += int(a.weight)
+		}
+	}
+	left := in.rules.Caps.PersonPerWeek*whole - week
+	if !t.ownWish(w) {
+		left = min(left, in.rules.Caps.Total*whole-q.spent(t))
+	}
+	return left / whole
+}
 
 // bar is a reason for which a number is not called before an instant.
 type bar struct {
@@ -277,6 +311,10 @@ func (q *Queue) file(id, now uint32) {
 		q.put(timers, until, id)
 		return
 	}
+	if shelved := q.pages[t.page].shelved; shelved > now {
+		q.put(timers, min(shelved, until), id)
+		return
+	}
 	index, _ := q.phoneOf(t, w, now)
 	b := q.barsOf(t, in, index, w.at != 0, now)
 	switch wait := b.until(); {
@@ -308,7 +346,7 @@ func (q *Queue) fileByHours(t *task, in *incident, index uint8, w wish, id, now 
 
 // class returns how urgent the task is: 0 is for those who asked.
 func (t *task) class(w wish) uint8 {
-	if w.at != 0 || w.missed || t.has(urgent) {
+	if t.ownWish(w) {
 		return 0
 	}
 	return t.priority

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -111,7 +112,7 @@ func (q *Queue) attemptOf(in *incident, c *candorv1.CustomerPlace, fence uint64)
 func (q *Queue) leaseOf(t *task, fence uint64) *attempt {
 	for i := t.last; i != 0; {
 		a := q.attempts.at(i)
-		if uint64(a.fence) == fence {
+		if uint64(a.fence) == fence && !a.has(rang) {
 			return a
 		}
 		i = a.older
@@ -203,7 +204,7 @@ func (q *Queue) begin(t *task, now uint32) {
 		*e = ending{older: t.past, at: t.nextAt, waves: t.waves, told: t.told, reason: t.reason, state: t.state}
 		t.past = i
 	}
-	t.queued, t.since, t.waves, t.told, t.reason, t.pending, t.callBack = now, t.last, 0, 0, 0, 0, 0
+	t.queued, t.since, t.waves, t.told, t.reason, t.pending, t.callBack, t.wishedAt = now, t.last, 0, 0, 0, 0, 0, 0
 	t.flags &= leaseOut
 	if t.has(leaseOut) {
 		t.since = q.attempts.at(t.last).older // whoever holds the task may still tell the customer
@@ -288,16 +289,42 @@ func (q *Queue) callBackAsked(now uint32, in *incident, e *candorv1.CallBackAske
 	}
 	if made || t.over() {
 		q.begin(t, now)
+		t.waves = q.untold(t, in)
 		t.purpose, t.priority, t.nextAt, t.state = q.words.of("call_back"), 0, now, uint8(candorv1.CallState_CALL_STATE_PENDING)
 	}
-	q.wishes(t, in, stamp(e.GetAt()), now)
+	q.wishes(t, in, stamp(e.GetAt()), now, now)
 	q.file(id, now)
 	return nil
 }
 
-// wishes notes when a customer wants to be called; 0 is as soon as may be.
-func (q *Queue) wishes(t *task, in *incident, at, now uint32) {
-	t.callBack = at
+// untold returns the waves that the task has answered without the customer having been told: a call that they wish for tells
+// them after all.
+func (q *Queue) untold(t *task, in *incident) (set uint16) {
+	told := func(wave uint16) bool {
+		for i := t.past; i != 0; i = q.endings.at(i).older {
+			if in.includes(q.endings.at(i).told, wave) {
+				return true
+			}
+		}
+		return false
+	}
+	var waves []uint16
+	for i := t.past; i != 0; i = q.endings.at(i).older {
+		for _, wave := range slices.Backward(in.sets[q.endings.at(i).waves]) {
+			if !told(wave) {
+				waves = append(waves, wave)
+			}
+		}
+	}
+	for _, wave := range slices.Backward(waves) { // the oldest first
+		set = in.with(set, wave)
+	}
+	return set
+}
+
+// wishes notes when a customer wants to be called, and when they said so; 0 is as soon as may be.
+func (q *Queue) wishes(t *task, in *incident, at, wishedAt, now uint32) {
+	t.callBack, t.wishedAt = at, wishedAt
 	t.set(urgent, at == 0)
 	t.set(asked, true)
 	if t.has(leaseOut) || t.cooling(now) {
@@ -305,7 +332,7 @@ func (q *Queue) wishes(t *task, in *incident, at, now uint32) {
 	}
 	t.nextAt = now
 	if at != 0 {
-		t.nextAt = minus(at, in.rules.CallBack.Tolerance)
+		t.nextAt = earliest(at, wishedAt, in.rules.CallBack.Tolerance)
 	}
 	t.state = waitingOrPending(t.nextAt, now)
 }
@@ -331,8 +358,11 @@ func (q *Queue) wasLeased(now uint32, in *incident, e *candorv1.CallLeased) erro
 	i, a := q.attempts.add()
 	*a = attempt{
 		lease: [2]uint32{uint32(e.GetLease() >> 32), uint32(e.GetLease())}, older: t.last,
-		leasedAt: now, endedAt: stamp(e.GetExpiresAt()), calledAt: now, fence: t.fence,
-		dialer: q.words.of(e.GetDialer()), phone: uint8(e.GetPhone()),
+		leasedAt: now, endedAt: stamp(e.GetExpiresAt()), calledAt: now, fence: t.fence, lastCall: stamp(e.GetWindowEndsAt()),
+		dialer: q.words.of(e.GetDialer()), phone: uint8(e.GetPhone()), offered: 1 << e.GetPhone(),
+	}
+	for _, p := range e.GetNextPhones() {
+		a.offered |= 1 << min(p, maxPhones)
 	}
 	if e.GetMode() == candorv1.DialMode_DIAL_MODE_PROGRESSIVE {
 		a.flags = progressive
@@ -340,11 +370,8 @@ func (q *Queue) wasLeased(now uint32, in *incident, e *candorv1.CallLeased) erro
 	t.last = i
 	q.dials(i, q.number(e.GetNumber()))
 	q.leased++
-	t.offered = 1 << a.phone
-	for _, p := range e.GetNextPhones() {
-		t.offered |= 1 << min(p, maxPhones)
-	}
-	q.hold(t, id, now, true)
+	in.leases++
+	q.hold(t, id, a, now, true)
 	q.file(id, now)
 	return nil
 }
@@ -366,10 +393,10 @@ func (q *Queue) dials(i, n uint32) {
 }
 
 // hold keeps the numbers of an open lease from all others, or lets them go.
-func (q *Queue) hold(t *task, id, now uint32, on bool) {
+func (q *Queue) hold(t *task, id uint32, a *attempt, now uint32, on bool) {
 	for i := range t.nPhones {
 		n := q.phones.at(t.phones + uint32(i)).number
-		if n == 0 || t.offered&(1<<i) == 0 {
+		if n == 0 || a.offered&(1<<i) == 0 {
 			continue
 		}
 		if on {
@@ -386,8 +413,8 @@ func (q *Queue) letGo(t *task, id uint32, a *attempt, now uint32) {
 	a.flags |= closed
 	a.endedAt, a.calledAt = now, now
 	t.set(leaseOut, false)
-	q.hold(t, id, now, false)
-	t.offered = 0
+	q.of(t).leases--
+	q.hold(t, id, a, now, false)
 }
 
 func (q *Queue) wasReleased(now, id uint32, a *attempt, reason string) {
@@ -405,7 +432,7 @@ func (q *Queue) wasReleased(now, id uint32, a *attempt, reason string) {
 		}
 		t.state = waitingOrPending(t.nextAt, now)
 		if t.has(asked) {
-			q.wishes(t, in, t.callBack, now)
+			q.wishes(t, in, t.callBack, t.wishedAt, now)
 		}
 	}
 	q.file(id, now)

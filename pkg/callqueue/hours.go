@@ -165,16 +165,21 @@ func skillsFor(rules *playbook.Calls, language string) []string {
 	return nil
 }
 
-// speaks reports whether somebody who speaks one of the languages is understood in another; a language stands for its
-// variants.
+// speaks reports whether somebody who speaks one of the languages is understood in another; a language and its variants stand
+// for each other.
 func speaks(languages []string, language string) bool {
 	for _, l := range languages {
-		if strings.EqualFold(l, language) ||
-			len(l) > 0 && len(l) < len(language) && language[len(l)] == '-' && strings.EqualFold(l, language[:len(l)]) {
+		if variant(l, language) || variant(language, l) {
 			return true
 		}
 	}
 	return len(languages) == 0
+}
+
+// variant says whether a language is another one, or a variant of it.
+func variant(base, language string) bool {
+	n := len(base)
+	return n > 0 && n <= len(language) && strings.EqualFold(base, language[:n]) && (n == len(language) || language[n] == '-')
 }
 
 const daySecs = 24 * 60 * 60

@@ -16,7 +16,8 @@ var (
 	ErrUnknownLease = errors.New("there is no such lease: claim a task, and use the lease that came with it")
 	ErrForeignLease = errors.New("the lease belongs to another token: use the one that claimed the task")
 	ErrLeaseOver    = errors.New("the lease is over: do not dial any more; a call that was made can still be completed")
-	ErrWithdrawn    = errors.New("the customer is not to be called any more: do not dial; a call that was made can still be completed")
+	ErrWithdrawn    = errors.New("the customer is not to be called any more, or not at this number: do not dial; a call that was made can still be completed")
+	ErrNotNow       = errors.New("do not dial now; a call that has begun goes on, and can still be completed")
 
 	errNobody = errors.New("a claim needs a dialer and random numbers")
 )
@@ -95,6 +96,9 @@ func leaseFor(rules *playbook.Calls, mode candorv1.DialMode, asked time.Duration
 
 // Renew prolongs a lease to so long from now, never shortens it, and returns its new end; 0 is what suits the mode. There is
 // no event if nothing changes. A lease lasts until Tick has ended it.
+//
+// A refusal is the sign to stop for a call that has not begun. It cannot be known here whether one has: that goes on, the lease
+// may end before it does, and its report is taken late. Nobody else calls meanwhile, for the cool-down and the gap.
 func (q *Queue) Renew(at time.Time, l Lease, dialer string, lasting time.Duration) (time.Time, *candorv1.CallEvent, error) {
 	id, a, err := q.leasedTo(l, dialer)
 	if err != nil {
@@ -104,8 +108,11 @@ func (q *Queue) Renew(at time.Time, l Lease, dialer string, lasting time.Duratio
 	switch {
 	case a.has(closed):
 		return time.Time{}, nil, fmt.Errorf("renew: %w", ErrLeaseOver)
-	case t.over():
+	case t.over(), t.pending != 0, a.phone < t.nPhones && !q.good(t, a.phone):
 		return time.Time{}, nil, fmt.Errorf("renew: %w", ErrWithdrawn)
+	}
+	if why := q.notNow(t, a, sec(at)); why != "" {
+		return time.Time{}, nil, fmt.Errorf("renew: %s: %w", why, ErrNotNow)
 	}
 	mode := candorv1.DialMode_DIAL_MODE_PREVIEW
 	if a.has(progressive) {
@@ -120,6 +127,20 @@ func (q *Queue) Renew(at time.Time, l Lease, dialer string, lasting time.Duratio
 		Customer: l.Place.proto(), Fence: l.Fence, ExpiresAt: proto(until),
 	}}}
 	return instant(until), ev, q.apply(sec(at), in, ev, nil)
+}
+
+// notNow says why a call under an open lease must not begin at this moment; empty if it may.
+func (q *Queue) notNow(t *task, a *attempt, now uint32) string {
+	in := q.of(t)
+	switch w := q.wishOf(t, in, now); {
+	case in.held:
+		return "the incident is paused"
+	case a.lastCall != 0 && now > plus(a.lastCall, in.rules.Lead): // calls that began in time last into the lead
+		return "the hours in which the customer may be called are over"
+	case t.has(asked) && w.at != 0 && w.from > now:
+		return "the customer asked to be called at another time"
+	}
+	return ""
 }
 
 // Release gives a task back that was not dialled. The reason agent_skip counts as the disposition of that name says. A lease

@@ -220,6 +220,104 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// A refused renewal is the sign to stop; what was said by then is taken all the same.
+func TestARenewalIsRefused(t *testing.T) {
+	t.Parallel()
+	// again is a world in which the lease of d has ended without a word, and e holds the task.
+	again := func(t *testing.T) (w *world, former, lease Lease) {
+		w = oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7, 8))
+		former = w.one().Lease
+		w.now = at(t, "Mon 10:10")
+		w.tick()
+		w.now = at(t, "Mon 15:00")
+		return w, former, w.claim(Claim{Dialer: "e"})[0].Lease
+	}
+	for _, report := range []Report{
+		{Disposition: "notified"},
+		{Disposition: "do_not_call"},
+		{Disposition: "wrong_number"}, // which e is about to dial
+		{Disposition: "notified_callback", CallBackAt: at(t, "Tue 15:00")},
+	} {
+		t.Run("after a late "+report.Disposition, func(t *testing.T) {
+			t.Parallel()
+			w, former, lease := again(t)
+			if answer := w.mustComplete(former, report); answer.State != candorv1.CallState_CALL_STATE_LEASED {
+				t.Errorf("answer %+v", answer)
+			}
+			want := ErrWithdrawn
+			if !report.CallBackAt.IsZero() {
+				want = ErrNotNow
+			}
+			if until, err := w.renew("e", lease, time.Hour); !errors.Is(err, want) {
+				t.Errorf("renewed until %v, %v; want %v", until, err, want)
+			}
+		})
+	}
+	t.Run("and is not after a late no_answer", func(t *testing.T) {
+		t.Parallel()
+		w, former, lease := again(t)
+		w.mustComplete(former, Report{Disposition: "no_answer"})
+		if _, err := w.renew("e", lease, time.Hour); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("while the incident is paused", func(t *testing.T) {
+		t.Parallel()
+		w := oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7))
+		g := w.one()
+		if n := w.q.Leases(inc); n != 1 || w.q.Leases("b-2") != 0 {
+			t.Errorf("%d leases are out", n)
+		}
+		w.held[inc] = true
+		w.q.Hold(inc, true)
+		w.now = at(t, "Mon 10:05")
+		if _, err := w.renew("d", g.Lease, 0); !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), "paused") {
+			t.Errorf("renew: %v", err)
+		}
+		w.now = at(t, "Mon 10:12") // the call went on, and its lease has ended meanwhile
+		w.tick()
+		if n := w.q.Leases(inc); n != 0 {
+			t.Errorf("%d leases are out", n)
+		}
+		if answer := w.mustComplete(g.Lease, Report{Disposition: "notified"}); !answer.Late || answer.State != candorv1.CallState_CALL_STATE_DONE {
+			t.Errorf("answer %+v", answer)
+		}
+		w.want("w0 done notified")
+	})
+	t.Run("and is not once it goes on", func(t *testing.T) {
+		t.Parallel()
+		w := oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7))
+		g := w.one()
+		w.q.Hold(inc, true)
+		w.q.Hold(inc, false)
+		if _, err := w.renew("d", g.Lease, time.Hour); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("when voice is closed for the number", func(t *testing.T) {
+		t.Parallel()
+		w := oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7, 8))
+		g := w.one()
+		w.q.Suppress(w.now, 7)
+		if _, err := w.renew("d", g.Lease, time.Hour); !errors.Is(err, ErrWithdrawn) {
+			t.Errorf("renew: %v", err)
+		}
+	})
+	t.Run("after the hours", func(t *testing.T) {
+		t.Parallel()
+		w := oneTask(t, at(t, "Mon 19:00"), nil, inNewYork(t, 7))
+		g := w.claim(Claim{LeaseFor: 8 * time.Hour})[0]
+		w.now = at(t, "Mon 20:00") // calls that began by 19:50 last until now
+		if _, err := w.renew("d", g.Lease, 9*time.Hour); err != nil {
+			t.Error(err)
+		}
+		w.now = w.now.Add(time.Second)
+		if _, err := w.renew("d", g.Lease, 10*time.Hour); !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), "hours") {
+			t.Errorf("renew: %v", err)
+		}
+	})
+}
+
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	w := oneTask(t, at(t, "Mon 10:00"), nil, inNewYork(t, 7))

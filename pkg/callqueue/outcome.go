@@ -41,11 +41,15 @@ func (q *Queue) record(now, id uint32, a *attempt, e *candorv1.CallCompleted) {
 		}
 	}
 	a.calledAt = ended
+	first := a.phone
 	if e.GetPhone() < maxPhones {
 		a.phone = uint8(e.GetPhone())
 	}
 	if n := q.number(e.GetNumber()); n != a.number {
 		q.moveCall(t, id, a, n, now)
+	}
+	if a.phone != first {
+		q.rangBefore(t, id, a, first, now)
 	}
 	if a.number != 0 {
 		n := q.numbers.at(a.number)
@@ -83,6 +87,31 @@ func (q *Queue) moveCall(t *task, id uint32, a *attempt, n, now uint32) {
 			}
 			return
 		}
+	}
+}
+
+// rangBefore counts as calls that nobody answered what a lease offered before the phone that was reported: whoever works off a
+// list comes to a number when those before it have rung in vain, and reports the last one alone.
+func (q *Queue) rangBefore(t *task, id uint32, a *attempt, first uint8, now uint32) {
+	for i := range t.nPhones {
+		index := (first + i) % t.nPhones
+		if index == a.phone {
+			return
+		}
+		n := q.phones.at(t.phones + uint32(index)).number
+		if n == 0 || a.offered&(1<<index) == 0 {
+			continue
+		}
+		call, r := q.attempts.add()
+		*r = attempt{
+			older: a.older, leasedAt: a.leasedAt, endedAt: a.calledAt, calledAt: a.calledAt, fence: a.fence, dialer: a.dialer,
+			phone: index, weight: whole, flags: closed | rang,
+		}
+		a.older = call
+		q.dials(call, n)
+		number := q.numbers.at(n)
+		number.avoid = max(number.avoid, r.calledAt)
+		q.wake(n, id, now)
 	}
 }
 
@@ -128,12 +157,12 @@ func (q *Queue) conclude(now, id uint32, a *attempt, e *candorv1.CallCompleted) 
 		if d.Ends != "" {
 			t.pending = a.disposition
 		} else if d.CallBack {
-			q.wishes(t, in, a.callBack, now)
+			q.wishes(t, in, a.callBack, a.calledAt, now)
 		}
 	case a.fence == t.fence || d.CallBack:
 		t.state, t.nextAt = waitingOrPending(a.nextAt, now), a.nextAt
 		if d.CallBack || !t.has(asked) {
-			t.callBack = a.callBack
+			t.callBack, t.wishedAt = a.callBack, a.calledAt
 			t.set(urgent, false)
 		}
 		t.set(asked, false)

@@ -91,6 +91,7 @@ func newPlayer(t *rapid.T, tb testing.TB) *player {
 		}
 	}
 	p.audit = newAudit(rules, p.facts)
+	p.audit.held = p.held
 	return p
 }
 
@@ -129,6 +130,9 @@ func (p *player) checks() {
 			(known == "leased") != (candorv1.Word(e.State) == "leased") && !isOver(known) {
 			p.t.Fatalf("%v is %v, the log says %s", at, e.State, known)
 		}
+		if isOver(candorv1.Word(e.State)) {
+			p.settled(at)
+		}
 		if len(e.Reasons) == 0 {
 			p.t.Fatalf("%v: no reasons", at)
 		}
@@ -138,6 +142,22 @@ func (p *player) checks() {
 	}
 	if diff := gocmp.Diff(states, seen); diff != "" {
 		p.t.Fatalf("counts (-explained +counted):\n%s", diff)
+	}
+}
+
+// settled compares what the journals are told of a customer with what the log says: each wave, and told if they were.
+func (p *player) settled(at Place) {
+	got, want := map[string]bool{}, map[string]bool{}
+	for _, s := range p.q.SettledAt(at) {
+		for _, w := range s.Waves {
+			got[w.Wave] = w.Result == candorv1.Result_RESULT_DELIVERED
+		}
+	}
+	for wave := range p.audit.tasks[at].waves {
+		want[wave] = p.audit.tasks[at].told[wave]
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		p.t.Fatalf("%v: waves told (-log +settled):\n%s", at, diff)
 	}
 }
 
@@ -162,7 +182,8 @@ func (p *player) expected(c Claim) (best []Place) {
 		if len(c.Incidents) > 0 && !slices.Contains(c.Incidents, at.Incident) {
 			continue
 		}
-		if len(c.Languages) > 0 && !slices.Contains(c.Languages, language) && !slices.Contains(c.Languages, strings.TrimSuffix(language, "-MX")) {
+		if len(c.Languages) > 0 && !slices.Contains(c.Languages, language) && !slices.Contains(c.Languages, strings.TrimSuffix(language, "-MX")) &&
+			!slices.Contains(c.Languages, language+"-MX") {
 			continue
 		}
 		if in.rules.Skills != nil && language != "en" && !slices.Contains(c.Skills, "spanish") {
@@ -236,7 +257,7 @@ func (p *player) step() {
 		at := rapid.SampledFrom(p.places).Draw(t, "who")
 		var when time.Time
 		if rapid.Bool().Draw(t, "timed") {
-			when = p.now.Add(time.Duration(rapid.IntRange(1, 60*60*60).Draw(t, "in")) * time.Second)
+			when = p.now.Add(time.Duration(rapid.IntRange(1, rapid.SampledFrom([]int{40 * 60, 60 * 60 * 60}).Draw(t, "within")).Draw(t, "in")) * time.Second)
 		}
 		if err := p.ask(at, when, fmt.Sprint("r", rapid.IntRange(0, 30).Draw(t, "request"))); err != nil {
 			t.Fatal(err)
@@ -267,9 +288,9 @@ func (p *player) step() {
 		}
 	case 13:
 		if len(p.leases) > 0 {
-			l := rapid.SampledFrom(p.leases).Draw(t, "lease")
-			_, err := p.renew(l.dialer, l.Lease, 0)
-			if err != nil && !errors.Is(err, ErrLeaseOver) && !errors.Is(err, ErrWithdrawn) {
+			l := p.leases[len(p.leases)-rapid.IntRange(1, min(3, len(p.leases))).Draw(t, "newest")] // which may be out
+			_, err := p.renew(l.dialer, l.Lease, rapid.SampledFrom([]time.Duration{0, 9 * time.Hour}).Draw(t, "lasting"))
+			if err != nil && !errors.Is(err, ErrLeaseOver) && !errors.Is(err, ErrWithdrawn) && !errors.Is(err, ErrNotNow) {
 				t.Fatal(err)
 			}
 		}
@@ -348,10 +369,10 @@ func (p *player) report() {
 	}
 	r := Report{Disposition: rapid.SampledFrom(codes).Draw(t, "disposition")}
 	if p.rules[l.Place.Incident].Dispositions[r.Disposition].CallBack {
-		r.CallBackAt = p.now.Add(time.Duration(rapid.IntRange(60, 200000).Draw(t, "back")) * time.Second)
+		r.CallBackAt = p.now.Add(time.Duration(rapid.IntRange(60, rapid.SampledFrom([]int{40 * 60, 200000}).Draw(t, "within")).Draw(t, "back")) * time.Second)
 	}
 	if len(l.Next) > 0 && rapid.Bool().Draw(t, "other phone") {
-		r.Number = p.facts[l.Place].Numbers[l.Next[0]]
+		r.Number = p.facts[l.Place].Numbers[rapid.SampledFrom(l.Next).Draw(t, "phone")]
 	}
 	if rapid.Bool().Draw(t, "times") {
 		r.StartedAt = p.now.Add(-time.Duration(rapid.IntRange(-5, 300).Draw(t, "ago")) * time.Second)

@@ -37,6 +37,7 @@ type task struct {
 	// Not before it, and when it ended for one that has.
 	nextAt   uint32
 	callBack uint32 // when the customer asked to be called
+	wishedAt uint32 // when they said so
 	last     uint32 // newest attempt
 	since    uint32 // newest attempt before the task was opened, for the last time
 	fence    uint32
@@ -55,7 +56,6 @@ type task struct {
 	priority uint8
 	nPhones  uint8
 	phone    uint8 // the next to dial, or one of those after it
-	offered  uint8 // bits: the phones that belong to the open lease
 	flags    taskFlags
 }
 
@@ -114,7 +114,7 @@ type number struct {
 
 func (n *number) shut() bool { return n.closed || n.refused }
 
-// attempt is one lease and what came of it.
+// attempt is one lease and what came of it, or one more call that was made under it.
 type attempt struct {
 	lease       [2]uint32 // random part of its id
 	older       uint32    // of the same task
@@ -126,9 +126,11 @@ type attempt struct {
 	nextAt      uint32 // what the dialer was answered
 	callBack    uint32 // what the dialer reported
 	fence       uint32
+	lastCall    uint32 // until when its call was to begin; 0 if there was no end
 	dialer      uint16
 	disposition uint16
 	phone       uint8
+	offered     uint8 // bits: the phones that belong to the lease
 	weight      uint8 // hundredths of a call
 	state       uint8 // what the dialer was answered
 	flags       attemptFlags
@@ -143,6 +145,8 @@ const (
 	expired
 	released
 	progressive
+	// rang: no lease, but a call that went unanswered under the lease before which it stands in the list.
+	rang
 )
 
 const whole = 100
@@ -161,6 +165,7 @@ type ending struct {
 type page struct {
 	incident *incident
 	number   uint32
+	shelved  uint32   // its tasks are not claimed before that
 	slots    []uint32 // tasks
 }
 

@@ -68,6 +68,14 @@ func (q *Queue) Open(name string) (n uint64) {
 	return n
 }
 
+// Leases returns how many leases of an incident are out: so many calls may be under way, or begin.
+func (q *Queue) Leases(name string) uint64 {
+	if in := q.incidents[name]; in != nil {
+		return in.leases
+	}
+	return 0
+}
+
 // Settled is how a task ended: what is to be written into the journals of the waves that it answered.
 type Settled struct {
 	Place Place
@@ -121,7 +129,31 @@ func (q *Queue) settled(t *task) (all []Settled) {
 		all = append(all, q.settledAs(t, *q.endings.at(i)))
 	}
 	slices.Reverse(all)
+	if len(all) > 1 {
+		once(all)
+	}
 	return all
+}
+
+// once leaves of the waves that a task answered several times, since the customer wished for another call, what was news: told
+// after all, say, and never less than was said before.
+func once(all []Settled) {
+	rank := func(r candorv1.Result) int {
+		return slices.Index([]candorv1.Result{
+			candorv1.Result_RESULT_EXPIRED, candorv1.Result_RESULT_SUPPRESSED, candorv1.Result_RESULT_FAILED, candorv1.Result_RESULT_DELIVERED,
+		}, r)
+	}
+	said := map[string]int{}
+	for i := range all {
+		all[i].Waves = slices.DeleteFunc(all[i].Waves, func(w WaveResult) bool {
+			before, ok := said[w.Wave]
+			if ok && rank(w.Result) <= before {
+				return true
+			}
+			said[w.Wave] = rank(w.Result)
+			return false
+		})
+	}
 }
 
 func (q *Queue) settledAs(t *task, e ending) Settled {
@@ -183,6 +215,9 @@ func (q *Queue) Attempts(p Place) (all []Attempt) {
 	}
 	for i := q.tasks.at(id).last; i != 0; i = q.attempts.at(i).older {
 		a := q.attempts.at(i)
+		if a.has(rang) {
+			continue
+		}
 		all = append(all, Attempt{
 			Fence: uint64(a.fence), Dialer: q.words.list[a.dialer], LeasedAt: instant(a.leasedAt), EndedAt: instant(a.endedAt),
 			Out: !a.has(closed), Expired: a.has(expired), Released: a.has(released), Reported: a.has(reported), Late: a.has(late),

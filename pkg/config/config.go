@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -48,8 +49,9 @@ func Load(path string, into any) error {
 	return Decode(path, b, into)
 }
 
-// Decode fills into, a pointer to a struct that may hold defaults, from YAML; name stands before the line in errors. What is not in
-// the YAML keeps its value. The error joins every Mistake, and after one into is as it was.
+// Decode fills into, a pointer to a struct that may hold defaults, from YAML; name is its file's, which stands before the line in
+// errors and from whose folder the files of secrets are found. What is not in the YAML keeps its value. The error joins every
+// Mistake, and after one into is as it was.
 func Decode(name string, data []byte, into any) error {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -68,7 +70,7 @@ func Decode(name string, data []byte, into any) error {
 	}
 	found := mistakes(name, body, reflect.TypeOf(into).Elem())
 	if len(found) == 0 {
-		return decode(body, into)
+		return decode(name, body, into)
 	}
 	slices.SortStableFunc(found, func(a, b *Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -86,14 +88,20 @@ func EnvName(flag string) string {
 	return "CANDOR_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(flag))
 }
 
-func decode(body ast.Node, into any) error {
-	return yaml.NodeToValue(body, into, yaml.Strict())
+func decode(name string, body ast.Node, into any) error {
+	return yaml.NodeToValue(body, into, yaml.Strict(), yaml.CustomUnmarshaler(func(s *Secret, value []byte) error {
+		var text string
+		if yaml.Unmarshal(value, &text) != nil {
+			text = "?" // a list or a mapping is no reference; the decoder's words would show what stands there
+		}
+		return s.follow(text, filepath.Dir(name))
+	}))
 }
 
 // mistakes tries the file on throw-away values. The decoder stops at a mistake, so each one found is cut out of the tree and the rest
 // is tried again; without a mistake the tree stays whole.
 func mistakes(name string, body ast.Node, t reflect.Type) (found []*Mistake) {
-	try := func() error { return decode(body, reflect.New(t).Interface()) }
+	try := func() error { return decode(name, body, reflect.New(t).Interface()) }
 	for range maxMistakes {
 		err := try()
 		if err == nil {

@@ -202,6 +202,48 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 }
 
+func TestFilesOfSecretsAreFoundFromTheFolderOfTheSettings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "candor.yaml")
+	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		filepath.Join(dir, "keys", "token"): "hunter2\n", path: "providers:\n  twilio:\n    token: file:keys/token # beside it\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := defaults()
+	if err := config.Load(path, &got); err != nil || got.Providers.Twilio.Token.Reveal() != "hunter2" {
+		t.Errorf("Load = %v, the token is %q; want what lies in keys beside the settings", err, got.Providers.Twilio.Token.Reveal())
+	}
+	const absent = "providers: {twilio: {token: 'file:keys/other'}}\n"
+	want := path + ":1:29: secret: open " + filepath.Join(dir, "keys", "other") + ": no such file or directory"
+	if err := config.Decode(path, []byte(absent), &got); err == nil || err.Error() != want {
+		t.Errorf("Decode = %v, want %s", err, want)
+	}
+}
+
+func TestASecretThatIsNoReferenceIsNotShown(t *testing.T) {
+	t.Parallel()
+	for _, in := range []string{"[hunter2]", "{hunter2: hunter2}", "hunter2", "'hunter2: \"'", "12345"} {
+		got := defaults()
+		err := config.Decode("c", []byte("providers:\n  twilio:\n    token: "+in+"\n"), &got)
+		if err == nil || !strings.Contains(err.Error(), "secret: name a place") || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "12345") {
+			t.Errorf("token: %s: Decode = %v, want it to ask for a place and to show nothing", in, err)
+		}
+	}
+	for _, in := range []string{"", "~", "''"} {
+		got := defaults()
+		if err := config.Decode("c", []byte("providers:\n  twilio:\n    token: "+in+"\n"), &got); err != nil || got.Providers.Twilio.Token != "" {
+			t.Errorf("token: %s: Decode = %v, want no secret", in, err)
+		}
+	}
+}
+
 func TestEnvName(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
 // Secret is a password, key or token; it prints as *** by whichever road it is printed, logged or marshalled.
 //
 // In a file it is a reference, file:/run/secrets/twilio or env:TWILIO_AUTH_TOKEN, and never the secret itself: configuration files
-// are copied, mailed and committed.
+// are copied, mailed and committed. A relative path is relative to that file.
 type Secret string
 
 const masked = "***"
@@ -31,15 +32,22 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 // LogValue masks the secret for slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(masked) }
 
-// UnmarshalText follows a reference, file:PATH or env:NAME; no text at all is no secret.
-func (s *Secret) UnmarshalText(text []byte) error {
-	kind, where, ok := strings.Cut(string(text), ":")
+// UnmarshalText follows a reference, file:PATH or env:NAME; no text at all is no secret. Decode reads PATH from the folder of the
+// settings, here it is the working folder.
+func (s *Secret) UnmarshalText(text []byte) error { return s.follow(string(text), "") }
+
+// follow reads what a reference in a file of the folder dir stands for.
+func (s *Secret) follow(text, dir string) error {
+	kind, where, ok := strings.Cut(text, ":")
 	switch {
-	case len(text) == 0:
+	case text == "":
 		*s = ""
 		return nil
 	case ok && kind == "file" && where != "":
-		b, err := os.ReadFile(where)
+		if !filepath.IsAbs(where) {
+			where = filepath.Join(dir, where)
+		}
+		b, err := os.ReadFile(where) //nolint:gosec // the settings name the file
 		if err != nil {
 			return fmt.Errorf("secret: %w", err)
 		}

@@ -24,13 +24,14 @@ import (
 	"candor/pkg/journal"
 	"candor/pkg/provider"
 	"candor/pkg/ratelimit"
+	"candor/pkg/receipt"
 	"candor/pkg/roster"
 	"candor/pkg/topology"
 	"candor/pkg/window"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Config says how a channel's orders are worked off. Its durations are the machine's, but for PollAfter and PollHorizon.
+// Config says how a channel's orders are worked off. Its durations are the machine's, but for PollAfter.
 type Config struct {
 	Channel  candorv1.Channel `yaml:"-"`
 	Provider string           `yaml:"-"`
@@ -51,9 +52,7 @@ type Config struct {
 	// that is refused, a disk that is nearly full.
 	Hold time.Duration `yaml:"hold"`
 	// PollAfter is how long a message may be accepted without a final word before the provider is asked for one; 0 never asks.
-	// PollHorizon is when nobody waits for a final word any more.
-	PollAfter   time.Duration `yaml:"poll_after"`
-	PollHorizon time.Duration `yaml:"poll_horizon"`
+	PollAfter time.Duration `yaml:"poll_after"`
 	// SpillDir takes outcomes that could not be appended before the process had to stop.
 	SpillDir string `yaml:"-"`
 }
@@ -64,7 +63,7 @@ func DefaultConfig(ch candorv1.Channel) Config {
 		Channel: ch, StrideSlots: 100, Pages: 16,
 		RequestTimeout: 10 * time.Second, VisibilityLag: 2 * time.Minute, PausePoll: 20 * time.Second,
 		RetryFirst: 5 * time.Second, RetryMost: 10 * time.Minute, Hold: time.Minute,
-		PollAfter: time.Hour, PollHorizon: 72 * time.Hour,
+		PollAfter: time.Hour,
 	}
 }
 
@@ -82,8 +81,7 @@ func (c Config) Validate() error {
 	check(c.VisibilityLag >= 0, "visibility_lag is %s: set 0s or more", c.VisibilityLag)
 	check(c.PausePoll > 0 && c.Hold > 0, "pause_poll and hold must be positive")
 	check(c.RetryFirst > 0 && c.RetryMost >= c.RetryFirst, "retry_first must be positive and at most retry_most")
-	check(c.PollAfter >= 0, "poll_after is %s: set 0s, which never asks, or more", c.PollAfter)
-	check(c.PollAfter == 0 || c.PollHorizon > c.PollAfter, "poll_horizon is %s: set it above poll_after", c.PollHorizon)
+	check(c.PollAfter >= 0 && c.PollAfter < receipt.Horizon, "poll_after is %s: set 0s, which never asks, to less than %s, such as 1h", c.PollAfter, receipt.Horizon)
 	return errors.Join(errs...)
 }
 
@@ -240,10 +238,13 @@ type Worker struct {
 	hand map[journal.Key]*inHand
 	// when each complaint that concerns everybody was last logged
 	complained map[string]time.Duration
+	// unanswered are questions that a provider answered with an error, and that were logged; by mu
+	unanswered map[unanswered]struct{}
 
-	ways     *ways
-	watch    clockWatch
-	stopping <-chan struct{}
+	ways      *ways
+	watch     clockWatch
+	stopping  <-chan struct{}
+	reserving time.Duration // reserveTime, but in tests
 }
 
 // New returns a Worker. Outcomes that an earlier process had to leave behind are appended by Run before anything else.
@@ -256,8 +257,8 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	}
 	d.Log = d.Log.With().Str("channel", topology.ChannelToken(cfg.Channel)).Logger()
 	return &Worker{
-		cfg: cfg, Deps: d, hand: map[journal.Key]*inHand{}, complained: map[string]time.Duration{},
-		ways: newWays(), watch: newClockWatch(d.Clock.Machine(), d.Clock.Mono()),
+		cfg: cfg, Deps: d, hand: map[journal.Key]*inHand{}, complained: map[string]time.Duration{}, unanswered: map[unanswered]struct{}{},
+		ways: newWays(), watch: newClockWatch(d.Clock.Machine(), d.Clock.Mono()), reserving: reserveTime,
 	}, nil
 }
 

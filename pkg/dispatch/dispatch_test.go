@@ -70,7 +70,7 @@ func TestASecondOrderSendsNothingAgain(t *testing.T) {
 	w.carrier.once(t, 120)
 }
 
-// Two workers hold the same order: B1 of the attack list.
+// Two workers hold the same order.
 func TestTwoWorkersOnOneOrderNeverBothSend(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 400)
@@ -112,7 +112,7 @@ func TestWhoWasToldWhileAnotherWasSuppressedIsNotToldAgain(t *testing.T) {
 	}
 }
 
-// An emptied journal looks like a page that was never sent: B7.
+// An emptied journal looks like a page that was never sent.
 func TestAJournalThatWasNeverOpenedSendsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
@@ -143,7 +143,7 @@ func TestAnIntentOfADeadProcessIsAskedForAndNeverSentBlindly(t *testing.T) {
 	}
 }
 
-// A live owner's slots are its own until its requests cannot be under way any more: B1 and B2. Boot 0 is a process of
+// A live owner's slots are its own until its requests cannot be under way any more. Boot 0 is a process of
 // its own, which outlives the broker's boots.
 func TestALiveOwnersSlotsAreLeftAlone(t *testing.T) {
 	t.Parallel()
@@ -183,11 +183,13 @@ func TestNotFoundOnceIsNotEnough(t *testing.T) {
 	var once sync.Once
 	w.carrier.before = func(Stride) { once.Do(func() { close(looked); <-release }) }
 	w.start(withAsking(w))
-	<-looked // the second attempt is about to be sent: only after two looks
+	freed := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(freed) // or a test that failed would wait for the worker
+	<-looked         // the second attempt is about to be sent: only after two looks
 	if w.carrier.asked < 2 {
 		t.Errorf("provider was asked %d times before a new attempt, want 2", w.carrier.asked)
 	}
-	close(release)
+	freed()
 	w.await("accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
 }
 
@@ -232,7 +234,7 @@ func TestUncertainIsSentAgainOnlyByPolicy(t *testing.T) {
 	}
 }
 
-// The late answer of attempt 1 must not settle attempt 2, and shows the second message: B9 and B3.
+// The late answer of attempt 1 must not settle attempt 2, and shows the second message.
 func TestALateAcceptedOutcomeIsCountedAsADuplicate(t *testing.T) {
 	t.Parallel()
 	w := askableWorld(t, 1)
@@ -250,8 +252,18 @@ func TestALateAcceptedOutcomeIsCountedAsADuplicate(t *testing.T) {
 func TestDefiniteFailuresAreTriedAgainUntilTheBudgetIsOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4)
-	w.terms.RetryBudget = 1500 * time.Millisecond // retries are kept to the second
+	w.terms.RetryBudget = time.Hour
+	start := time.Now()
+	var ahead atomic.Int64 // of this machine
+	w.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	w.mono = func() time.Duration { return time.Since(start) + time.Duration(ahead.Load()) }
+	second := 0 // attempts; an hour passes when everybody had theirs
 	w.carrier.answer = func(slot, attempt uint32, _ int) (bool, provider.Outcome) {
+		if attempt == 2 {
+			if second++; second == 4 {
+				ahead.Store(int64(time.Hour))
+			}
+		}
 		if slot == 3 && attempt == 2 {
 			return true, provider.Outcome{Class: provider.Accepted}
 		}
@@ -269,7 +281,28 @@ func TestDefiniteFailuresAreTriedAgainUntilTheBudgetIsOver(t *testing.T) {
 	}
 }
 
-// Without an attempt nothing expires, however long everything was down: D5.
+// A canary was told a day ago: the time of the others begins when they are.
+func TestTheTimeOfTheRestBeginsWithTheRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.terms.RetryBudget = 12 * time.Hour
+	w.carrier.answer = func(_, attempt uint32, _ int) (bool, provider.Outcome) {
+		if attempt > 1 {
+			return true, provider.Outcome{Class: provider.Accepted}
+		}
+		return false, provider.Outcome{Class: provider.NotSent, Reason: "twilio_20429"}
+	}
+	w.open()
+	canary := intent(1, 1, time.Now().Add(-24*time.Hour), 0)
+	canary.OccurredAt = timestamppb.New(time.Now().Add(-24 * time.Hour))
+	w.write(canary)
+	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0))
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+}
+
+// Without an attempt nothing expires, however long everything was down.
 func TestADayOfSilenceExpiresNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
@@ -334,7 +367,7 @@ func TestSuppressedNoticesAreSettledWithTheirReason(t *testing.T) {
 		}
 		return ""
 	}
-	// STOP arrives between intent and send: C5.
+	// STOP arrives between intent and send.
 	w.carrier.before = func(Stride) { stop.Store(true) }
 	w.open()
 	w.order()
@@ -357,9 +390,12 @@ func TestPauseAndResume(t *testing.T) {
 	w.open()
 	w.order()
 	w.start()
+	freed := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(freed) // or a test that failed would wait for the worker
 	<-sending
 	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Paused{Paused: &candorv1.Paused{}}})
-	close(release)
+	w.until("the worker knows", func() bool { return w.known.Get(testIncident).PausedFor(sms) })
+	freed()
 	w.until("the order waits", func() bool {
 		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
 		return err == nil && len(n) == 1
@@ -398,7 +434,7 @@ func TestAPauseReachesTheStrideInHand(t *testing.T) {
 	w.carrier.once(t, 20)
 }
 
-// Abort seals the journal under a worker's hands: C1.
+// Abort seals the journal under a worker's hands.
 func TestNobodyIsToldAfterTheSeal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 100)
@@ -424,7 +460,7 @@ func TestNobodyIsToldAfterTheSeal(t *testing.T) {
 	}
 }
 
-// A schedule wakes, it does not permit: C6.
+// A schedule wakes, it does not permit.
 func TestQuietHoursAreLookedAtByTheWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5)
@@ -458,7 +494,7 @@ func TestAClockThatJumpsHoldsEverything(t *testing.T) {
 	base := time.Now()
 	w.now = func() time.Time { return time.Now().Round(0).Add(time.Duration(jump.Load())) }
 	w.mono = func() time.Duration { return time.Since(base) }
-	w.cfg.Hold = 1500 * time.Millisecond
+	w.cfg.Hold = time.Hour
 	w.open()
 	w.start()
 	jump.Store(int64(6 * time.Hour))
@@ -507,6 +543,28 @@ func TestOutcomesThatCannotBeAppendedAreKeptForTheNextStart(t *testing.T) {
 	})
 }
 
+func TestOutcomesOfWhichAPartWasKeptAreNotAppended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.open()
+	e := w.journal.Entry()
+	e.Event = intent(1, 1, time.Now(), 0, 1).GetEvent()
+	data, err := proto.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(w.cfg.SpillDir, "cut"+spillSuffix)
+	if err := os.WriteFile(kept, append([]byte(w.key.Subject()+"\n"), data[:len(data)-3]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.order()
+	w.start()
+	w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
+	if _, err := os.Stat(kept + damagedSuffix); err != nil {
+		t.Errorf("what was kept is not put aside: %v", err)
+	}
+}
+
 func TestAnotherPlansOrderIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
@@ -535,7 +593,7 @@ func TestAnotherTextIsADeadLetter(t *testing.T) {
 	}
 }
 
-// An intent that was written while the broker was gone must not land late: B5. The bus keeps no buffer; here the fence.
+// An intent that was written while the broker was gone must not land late. The bus keeps no buffer; here the fence.
 func TestAFencedEntryThatLostItsAnswerIsNotTakenForAnothers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)

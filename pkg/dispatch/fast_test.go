@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"candor/pkg/provider"
-	"candor/pkg/topology"
 	"candor/pkg/window"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -16,10 +15,23 @@ import (
 const fast = 3600
 
 // The broker's schedule is armed in the machine's time: a page of the night goes out in the morning of the calendar, which is
-// a second and a half later.
+// some seconds later.
 func TestAtHighSpeedThePageIsSentInsideItsHours(t *testing.T) {
 	t.Parallel()
-	w := newFastWorld(t, 5, time.Date(2028, 2, 29, 6, 30, 0, 0, time.UTC), fast)
+	for _, night := range []time.Duration{90 * time.Minute, 4 * time.Hour, 11 * time.Hour} {
+		if sentInTheMorning(t, night) {
+			return
+		}
+		t.Logf("the machine took so long that %s of night were over before the page was looked at", night)
+	}
+	t.Error("the page never waited for the morning")
+}
+
+// sentInTheMorning reports whether a page waited for the morning, with so much of the night left when its world is made.
+func sentInTheMorning(t *testing.T, night time.Duration) bool {
+	t.Helper()
+	morning := time.Date(2028, 2, 29, 8, 0, 0, 0, time.UTC)
+	w := newFastWorld(t, 5, morning.Add(-night), fast)
 	rule, err := window.Parse("outside mon-sun 08:00-20:00")
 	if err != nil {
 		t.Fatal(err)
@@ -35,20 +47,20 @@ func TestAtHighSpeedThePageIsSentInsideItsHours(t *testing.T) {
 	w.open()
 	w.order()
 	w.start()
-	w.until("the page waits for the morning", func() bool {
-		n, err := w.bus.CountSubjects(t.Context(), topology.StreamOrders, "later.>")
-		return err == nil && len(n) == 1
-	})
 	st := w.await("all accepted", all(candorv1.NoticeState_NOTICE_STATE_ACCEPTED))
 	mu.Lock()
 	defer mu.Unlock()
 	if len(strides) != 1 || !rule.Open(strides[0].At, time.UTC) {
 		t.Errorf("strides %+v, want one between 8 and 20 o'clock", strides)
 	}
-	if morning := time.Date(2028, 2, 29, 8, 0, 0, 0, time.UTC); !st.PutOffUntil.Equal(morning) {
+	w.carrier.once(t, 5)
+	if st.PutOffUntil.IsZero() {
+		return false
+	}
+	if !st.PutOffUntil.Equal(morning) {
 		t.Errorf("put off until %s, want %s", st.PutOffUntil, morning)
 	}
-	w.carrier.once(t, 5)
+	return true
 }
 
 // slow is a provider that answers after a while, at most so many at a time, and takes nothing that comes too late.
@@ -87,13 +99,13 @@ func (r slowRound) Send(ctx context.Context, s Stride) []Outcome {
 	return out
 }
 
-// The machine is no faster than the machine: two seconds for a stride and its requests are two seconds, and the intent says on
+// The machine is no faster than the machine: some seconds for a stride and its requests are as many seconds, and the intent says on
 // the calendar for how long it may be under way.
 func TestAtHighSpeedAStrideHasItsTime(t *testing.T) {
 	t.Parallel()
 	const customers = 100
 	w := newFastWorld(t, customers, time.Date(2028, 2, 29, 6, 30, 0, 0, time.UTC), fast)
-	w.cfg.RequestTimeout = time.Second
+	w.cfg.RequestTimeout = 20 * time.Second // on the calendar that would be six milliseconds
 	w.open()
 	w.order()
 	w.start(func(d *Deps) { d.Courier = slow{w, NewGate(20)} })
@@ -116,6 +128,7 @@ func TestAtHighSpeedADeadOwnersRequestsHaveTheirTime(t *testing.T) {
 	w.open()
 	began := time.Now()
 	w.write(intent(1, 1, w.clock.Now(), 0))
+	wrote := time.Now()
 	var mu sync.Mutex
 	var asked []Doubt
 	w.order()
@@ -133,8 +146,8 @@ func TestAtHighSpeedADeadOwnersRequestsHaveTheirTime(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if off := asked[0].Since.Sub(began); len(asked) != 1 || off.Abs() > time.Second {
-		t.Errorf("asked for %+v, %s off the machine's time", asked, off)
+	if since := asked[0].Since; len(asked) != 1 || since.Before(began.Add(-time.Second)) || since.After(wrote.Add(time.Second)) {
+		t.Errorf("asked for %+v, which was written down between %s and %s", asked, began, wrote)
 	}
 }
 

@@ -51,6 +51,8 @@ type world struct {
 	now     func() time.Time     // the machine's
 	mono    func() time.Duration // the machine's
 	cancel  context.CancelFunc   // tells the worker that was started last to stop
+	known   *incident.Registry   // what the worker that was started last knows
+	reserve time.Duration        // of a worker's wait for the sender's time; the product's if not set
 }
 
 var textHash = sha256.Sum256([]byte("text"))
@@ -188,8 +190,11 @@ func (w *world) start(change ...func(*Deps)) (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.reserve > 0 {
+		worker.reserving = w.reserve
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
+	w.cancel, w.known = cancel, reg
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := reg.Run(ctx); err != nil {

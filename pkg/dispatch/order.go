@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -245,7 +246,7 @@ func (h *hand) step(ctx context.Context) (done bool, err error) {
 	}
 	// What is recorded is folded, and with it whatever somebody else wrote in between: who is left is looked at anew then.
 	seen := h.st.LastSeq
-	for _, settle := range []func(context.Context, []uint32, time.Time) ([]uint32, error){h.endOfAddresses, h.giveUp, h.suppress} {
+	for _, settle := range []func(context.Context, []uint32, time.Time) ([]uint32, error){h.endOfAddresses, h.giveUp, h.outdate, h.suppress} {
 		if slots, err = settle(ctx, slots, now); err != nil || h.st.LastSeq != seen {
 			return false, err
 		}
@@ -298,7 +299,7 @@ func (h *hand) sendable(now time.Time) []uint32 {
 
 // giveUp fails the slots whose time budget is over, and returns the others. Without an attempt nothing runs out.
 func (h *hand) giveUp(ctx context.Context, slots []uint32, now time.Time) ([]uint32, error) {
-	first := h.st.FirstIntent()
+	first := h.st.Begun()
 	if first.IsZero() || h.terms.RetryBudget <= 0 || now.Before(first.Add(h.terms.RetryBudget)) {
 		return slots, nil
 	}
@@ -314,6 +315,44 @@ func (h *hand) giveUp(ctx context.Context, slots []uint32, now time.Time) ([]uin
 	for _, n := range over {
 		_, reason := h.st.Notice(n)
 		facts.add(n, h.st.Attempt(n), fact{result: h.failure(n), reason: "gave_up_" + reason})
+	}
+	return rest, h.record(ctx, facts)
+}
+
+// outdate fails the slots that wait for another attempt at a follow-up, an update or a correction of which the customer has been
+// sent a later one since, and returns the others: nobody reads the older words after the newer. A first notice is never outdated.
+//
+// The events are read anew: whatever is decided after that is planned and sent later than this attempt.
+func (h *hand) outdate(ctx context.Context, slots []uint32, _ time.Time) ([]uint32, error) {
+	if h.Incidents.Get(h.key.Incident).Sent(h.key.Wave) == nil || !slices.ContainsFunc(slots, h.st.Retrying) {
+		return slots, nil
+	}
+	inc, err := incident.NewLog(h.Bus, h.Clock.Now).Load(ctx, h.key.Incident)
+	if err != nil {
+		return nil, fmt.Errorf("read incident %s: %w", h.key.Incident, err)
+	}
+	var later []*journal.State
+	for _, wave := range inc.SentAfter(h.key.Wave) {
+		if inc.Waves[wave] == nil {
+			return nil, bus.After(h.cfg.RetryFirst, fmt.Errorf("wave %s is being planned, and may be for the same customers", wave))
+		}
+		for _, ch := range inc.Waves[wave].GetChannels() {
+			st, err := h.Journal.Load(ctx, journal.Key{Channel: ch.GetChannel(), Incident: h.key.Incident, Wave: wave, Page: h.key.Page})
+			if err != nil {
+				return nil, fmt.Errorf("read the journal of wave %s: %w", wave, err)
+			}
+			later = append(later, st)
+		}
+	}
+	facts := newFacts(candorv1.Decider_DECIDER_POLICY, h.cfg.Provider)
+	rest := slots[:0]
+	for _, n := range slots {
+		told := slices.ContainsFunc(later, func(st *journal.State) bool { return int(n) < st.Len() && st.InWave(n) })
+		if told && h.st.Retrying(n) {
+			facts.add(n, h.st.Attempt(n), fact{result: h.failure(n), reason: "newer_message"})
+			continue
+		}
+		rest = append(rest, n)
 	}
 	return rest, h.record(ctx, facts)
 }

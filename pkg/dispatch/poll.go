@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"candor/pkg/journal"
+	"candor/pkg/provider"
+	"candor/pkg/receipt"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -17,7 +20,7 @@ func (h *hand) unpolled(now time.Time) (list []Poll) {
 	}
 	for n := range uint32(h.st.Len()) {
 		at := h.st.AcceptedAt(n)
-		if at.IsZero() || !h.st.InWave(n) || now.Sub(at) < h.cfg.PollAfter || now.Sub(at) >= h.cfg.PollHorizon {
+		if at.IsZero() || !h.st.InWave(n) || now.Sub(at) < h.cfg.PollAfter || now.Sub(at) >= receipt.Horizon {
 			continue
 		}
 		id := h.st.MessageID(n)
@@ -63,9 +66,30 @@ func (h *hand) poll(ctx context.Context) error {
 			return err
 		}
 	}
-	if failed > 0 && !errors.Is(cause, context.Canceled) {
+	if failed > 0 && !errors.Is(cause, context.Canceled) && h.news(cause) {
 		h.Log.Warn().Err(cause).Str("incident", h.key.Incident).Uint32("page", h.key.Page).Int("notices", failed).
 			Msg("provider could not be asked about accepted notices; asked again later")
 	}
 	return nil
+}
+
+// news says whether a failed question is worth a line: what a provider answers it will answer at the next look too, and said
+// once for each page is enough. A connection that fails is said each time.
+func (h *hand) news(cause error) bool {
+	var answer *provider.Error
+	if !errors.As(cause, &answer) {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	what := unanswered{h.key, answer.Outcome.Reason}
+	_, said := h.unanswered[what]
+	h.unanswered[what] = struct{}{}
+	return !said
+}
+
+// unanswered is a page about whose notices a provider does not say what became of them, and its reason.
+type unanswered struct {
+	key    journal.Key
+	reason string
 }

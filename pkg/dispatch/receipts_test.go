@@ -1,21 +1,25 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/bus"
 	"candor/pkg/journal"
 	"candor/pkg/provider"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -188,7 +192,7 @@ func TestAfterABounceTheNextPhoneIsUsedWhereThereIsOne(t *testing.T) {
 func TestFinalWordsThatAreMissingAreAskedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 7)
-	w.cfg.PollAfter, w.cfg.PollHorizon = time.Hour, 72*time.Hour
+	w.cfg.PollAfter = time.Hour
 	w.open()
 	w.write(intent(1, 1, time.Now().Add(-3*time.Hour), 0, 1, 2, 3, 4, 5, 6))
 	accepted := func(ago time.Duration, ids string, slots ...uint32) {
@@ -239,6 +243,45 @@ func TestFinalWordsThatAreMissingAreAskedFor(t *testing.T) {
 	}
 }
 
+// A message that the provider does not know was complained of at each look, for days.
+func TestWhatAProviderDoesNotKnowIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.cfg.PollAfter = time.Nanosecond
+	w.open()
+	w.write(intent(1, 1, time.Now().Add(-time.Hour), 0))
+	e := outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0)
+	e.GetOutcomes().GetGroups()[0].MessageIds = "SM0"
+	w.write(e)
+	w.carrier.words = []Word{{Err: &provider.Error{Outcome: provider.Outcome{Class: provider.Misconfigured, Reason: "twilio_20404"}}}}
+	var logs bytes.Buffer
+	w.order()
+	stop := w.start(func(d *Deps) { d.Courier, d.Log = polling{w}, zerolog.New(zerolog.SyncWriter(&logs)) })
+	w.queueEmpty()
+	for range 2 {
+		w.order()
+		w.queueEmpty()
+	}
+	stop()
+	if n := strings.Count(logs.String(), "twilio_20404"); n != 1 || len(w.carrier.polled) != 3 {
+		t.Errorf("said %d times of %d questions: %s", n, len(w.carrier.polled), &logs)
+	}
+}
+
+func TestAProviderIsAskedWhileAWordMayCome(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		after time.Duration
+		ok    bool
+	}{{-1, false}, {0, true}, {time.Hour, true}, {receipt.Horizon - 1, true}, {receipt.Horizon, false}} {
+		cfg := DefaultConfig(sms)
+		cfg.PollAfter = tt.after
+		if err := cfg.Validate(); (err == nil) != tt.ok {
+			t.Errorf("poll_after %s: %v", tt.after, err)
+		}
+	}
+}
+
 // Asking tells nobody: a pause does not hold it up, and a page that nobody can open any more needs no person.
 func TestASettledPageIsAskedAboutEvenWhilePaused(t *testing.T) {
 	t.Parallel()
@@ -246,7 +289,7 @@ func TestASettledPageIsAskedAboutEvenWhilePaused(t *testing.T) {
 		t.Run(fmt.Sprintf("page cannot be opened %v", broken), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1)
-			w.cfg.PollAfter, w.cfg.PollHorizon = time.Nanosecond, time.Hour
+			w.cfg.PollAfter = time.Nanosecond
 			w.open()
 			w.write(intent(1, 1, time.Now().Add(-time.Hour), 0))
 			e := outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0)
@@ -456,5 +499,41 @@ func TestAnApprovalThatIsNotKnownYetIsWaitedFor(t *testing.T) {
 	}
 	if err := h.approved(t.Context(), w.inc); err != nil {
 		t.Errorf("approved: %v", err)
+	}
+}
+
+func TestNobodyReadsTheOlderWordsAfterTheNewer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	decided := func(wave string) {
+		w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_FollowUpDecided{FollowUpDecided: &candorv1.FollowUpDecided{
+			Name: wave, Wave: wave, Base: "standing", Decision: candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SEND,
+		}}})
+	}
+	decided("w1")
+	w.key.Wave = "w1"
+	w.open()
+	w.write(intent(1, 1, time.Now().Add(-time.Minute), 0, 1, 2))
+	w.write(outcome(1, candorv1.Result_RESULT_ACCEPTED, "", 0, 1))
+	w.write(outcome(1, candorv1.Result_RESULT_RETRY, "twilio_20429", 2))
+	w.hear(1, said(candorv1.Result_RESULT_UNDELIVERED_RETRY, "twilio_30003", 0, 1))
+	decided("w2")
+	w.key.Wave = "w2"
+	w.write(&candorv1.JournalEntry{Event: &candorv1.JournalEntry_Opened{Opened: &candorv1.Opened{
+		PlanHash: w.hash, TextHash: textHash[:], Slots: 3, Audience: []uint32{0, 2},
+	}}})
+	w.key.Wave = "w1"
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_WavePlanned{WavePlanned: &candorv1.WavePlanned{
+		Wave: "w2", Channels: []*candorv1.PlannedChannel{{Channel: sms}},
+	}}})
+	w.order()
+	w.start()
+	w.await("an end for everybody", func(st *journal.State) bool {
+		c := counts(st)
+		return c["NOTICE_STATE_FAILED newer_message"] == 2 && c["NOTICE_STATE_ACCEPTED "] == 1
+	})
+	w.queueEmpty()
+	if m := w.carrier.messages(); m[0] != 0 || m[1] != 0 || m[2] != 1 {
+		t.Errorf("sent %v, want one to whom the newer words are not for", m)
 	}
 }

@@ -22,7 +22,7 @@ import (
 func (h *hand) stride(ctx context.Context, slots []uint32) (done bool, err error) {
 	s, pace := h.choose(slots)
 	// A slow sender has a long queue of pages: each comes up for air, to see a pause and to keep its order in hand.
-	rctx, cancel := context.WithTimeout(ctx, reserveTime)
+	rctx, cancel := context.WithTimeout(ctx, h.reserving)
 	grant, err := h.reserve(rctx, LimitKey(s.Provider, pace.Sender), pace)
 	cancel()
 	switch {
@@ -112,7 +112,7 @@ func (h *hand) withdraw(ctx context.Context, s Stride) error {
 // withdrawPause is how long a broker that does not answer is left alone.
 const withdrawPause = 250 * time.Millisecond
 
-// reserveTime bounds one wait for the sender's time.
+// reserveTime bounds one wait for the sender's time, Worker.reserving.
 const reserveTime = 5 * time.Second
 
 // choose picks the next stride: slots of one attempt, through one provider and sender, within the sender's two seconds.

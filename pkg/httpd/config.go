@@ -18,6 +18,8 @@ type Config struct {
 
 	// LargeBodies are the path prefixes under which bodies may be larger, and how large. They are the service's, not the operator's.
 	LargeBodies map[string]int64 `yaml:"-"`
+	// UnwindTimeout is what handlers get to notice that their request's context has ended; a second if not set.
+	UnwindTimeout time.Duration `yaml:"-"`
 }
 
 // DefaultConfig listens on this machine only.

@@ -22,30 +22,22 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (token.Identity, error)
 }
 
-// RequireToken lets only requests with a valid bearer token through to next, which finds the token.Identity in their context. When tokens
-// cannot be looked up, it lets nobody through.
-func RequireToken(a Authenticator, next http.Handler) http.Handler {
+// requireToken lets only requests through to next whose bearer token may do that. When tokens cannot be looked up, it lets nobody through.
+func requireToken(a Authenticator, action token.Action, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, err := a.Authenticate(r.Context(), bearer(r))
+		who, err := a.Authenticate(r.Context(), token.FromHeader(r.Header.Get("Authorization")))
 		switch {
-		case err == nil:
-			next.ServeHTTP(w, r.WithContext(token.NewContext(r.Context(), who)))
 		case errors.Is(err, token.ErrInvalid):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="candor"`)
-			http.Error(w, "a valid token is needed: Authorization: Bearer cdr_…", http.StatusUnauthorized)
-		default:
+			http.Error(w, "this needs a token: send the header Authorization: Bearer <token>; an admin makes one with candor token create", http.StatusUnauthorized)
+		case err != nil:
 			http.Error(w, "tokens cannot be checked now, try again", http.StatusServiceUnavailable)
+		case !who.Allows(action):
+			http.Error(w, fmt.Sprintf("this token may not %s: take one with another role, such as viewer", action), http.StatusForbidden)
+		default:
+			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-// bearer returns the token that a request carries, or nothing.
-func bearer(r *http.Request) string {
-	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return ""
-	}
-	return strings.TrimSpace(value)
 }
 
 // recovering turns a handler's panic into a 500, or a cut connection where the answer has begun.

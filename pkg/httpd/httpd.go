@@ -1,10 +1,11 @@
 // Package httpd serves HTTP: HTTP/1.1 and cleartext HTTP/2 (for gRPC) on one port, with limits, probes, metrics and a graceful stop.
 //
-// In: a handler.   Out: answers; /livez, /readyz and /metrics beside the handler's own.   Crash: a handler's panic ends its request and is
-// counted; the process goes on.
+// In: a handler.   Out: answers; /livez and /readyz beside the handler's own, for everybody, and /metrics for whoever has a token.
+// Crash: a handler's panic ends its request and is counted; the process goes on.
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,15 +19,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+
+	"candor/pkg/token"
 )
 
-// unwindTimeout is what handlers get to notice that their request's context has ended.
+// unwindTimeout is Config.UnwindTimeout where it is not set.
 const unwindTimeout = time.Second
 
 // Ops is what the server tells those who operate it.
 type Ops struct {
 	Registry *prometheus.Registry // shown on /metrics; the server's own metrics are registered here
-	Ready    func() error         // nil when requests can be answered; what is missing otherwise
+	Tokens   Authenticator        // of those who may see /metrics, which says how many people are affected; nil serves none
+	Ready    func() error         // nil when requests can be answered; what is missing otherwise, without a figure: everybody may ask
 }
 
 // Server is a listening HTTP server.
@@ -59,7 +63,10 @@ func New(cfg Config, handler http.Handler, ops Ops, log zerolog.Logger) (*Server
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(ops.Registry, promhttp.HandlerOpts{Registry: ops.Registry}))
+	if ops.Tokens != nil {
+		shown := promhttp.HandlerFor(ops.Registry, promhttp.HandlerOpts{Registry: ops.Registry})
+		mux.Handle("GET /metrics", requireToken(ops.Tokens, token.View, shown))
+	}
 	if handler != nil {
 		mux.Handle("/", handler)
 	}
@@ -103,7 +110,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.stopping.Store(true)
 	unwind := time.AfterFunc(s.cfg.DrainTimeout, endRequests)
 	defer unwind.Stop()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout+unwindTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout+cmp.Or(s.cfg.UnwindTimeout, unwindTimeout))
 	defer cancel()
 	err := s.http.Shutdown(bounded)
 	if err != nil {

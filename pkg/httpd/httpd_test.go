@@ -34,9 +34,14 @@ type serving struct {
 
 func serve(t *testing.T, cfg httpd.Config, h http.Handler, ready func() error) *serving {
 	t.Helper()
+	return serveTo(t, cfg, h, httpd.Ops{Registry: prometheus.NewRegistry(), Ready: ready})
+}
+
+func serveTo(t *testing.T, cfg httpd.Config, h http.Handler, ops httpd.Ops) *serving {
+	t.Helper()
 	s := &serving{log: &bytes.Buffer{}}
 	var err error
-	if s.Server, err = httpd.New(cfg, h, httpd.Ops{Registry: prometheus.NewRegistry(), Ready: ready}, zerolog.New(zerolog.SyncWriter(s.log))); err != nil {
+	if s.Server, err = httpd.New(cfg, h, ops, zerolog.New(zerolog.SyncWriter(s.log))); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -71,7 +76,7 @@ func (s *serving) get(t *testing.T, path string) (int, string) {
 
 func always() error { return nil }
 
-func TestProbesAndMetrics(t *testing.T) {
+func TestProbes(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	missing := errors.New("roster store is still opening")
@@ -92,8 +97,8 @@ func TestProbesAndMetrics(t *testing.T) {
 	if code, _ := s.get(t, "/readyz"); code != 200 {
 		t.Errorf("/readyz = %d, want 200", code)
 	}
-	if code, body := s.get(t, "/metrics"); code != 200 || !strings.Contains(body, "http_panics_total 0") {
-		t.Errorf("/metrics = %d %q, want the panic counter", code, body)
+	if code, body := s.get(t, "/metrics"); code != 404 || strings.Contains(body, "http_panics_total") {
+		t.Errorf("/metrics of a server that knows no tokens = %d %q, want 404", code, body)
 	}
 	if code, _ := s.get(t, "/other"); code != 404 {
 		t.Errorf("/other = %d, want 404", code)
@@ -191,7 +196,7 @@ func TestABodyThatNobodyReadsIsNotWaitedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(3 * time.Minute))
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", path) // and no more
 		if b, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 403 ") {
 			t.Errorf("%s: %q, %v: want an answer and the end", path, b, err)
@@ -227,7 +232,8 @@ func TestStreamOutlivesTheStallTimeout(t *testing.T) {
 
 func TestPanicEndsOneRequestAndIsCounted(t *testing.T) {
 	t.Parallel()
-	s := serve(t, httpd.DefaultConfig(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	reg := prometheus.NewRegistry()
+	s := serveTo(t, httpd.DefaultConfig(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/before":
 			panic("Ada Lovelace, +15005550006")
@@ -240,7 +246,7 @@ func TestPanicEndsOneRequestAndIsCounted(t *testing.T) {
 		case "/abort":
 			panic(http.ErrAbortHandler)
 		}
-	}), always)
+	}), httpd.Ops{Registry: reg, Ready: always})
 	for _, path := range []string{"/before", "/index"} {
 		if code, body := s.get(t, path); code != 500 || strings.Contains(body, "Ada") {
 			t.Errorf("%s = %d %q, want 500 and no more", path, code, body)
@@ -256,8 +262,9 @@ func TestPanicEndsOneRequestAndIsCounted(t *testing.T) {
 			t.Errorf("%s: the answer looks whole", path)
 		}
 	}
-	if _, body := s.get(t, "/metrics"); !strings.Contains(body, "http_panics_total 3") {
-		t.Errorf("metrics do not count 3 panics:\n%s", body)
+	families, err := reg.Gather()
+	if err != nil || len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() != 3 {
+		t.Errorf("metrics do not count 3 panics: %v, %v", families, err)
 	}
 	if err := s.stop(); err != nil {
 		t.Error(err)
@@ -270,8 +277,10 @@ func TestPanicEndsOneRequestAndIsCounted(t *testing.T) {
 
 func TestStopLetsRequestsFinish(t *testing.T) {
 	t.Parallel()
+	cfg := httpd.DefaultConfig()
+	cfg.DrainTimeout = 3 * time.Minute
 	entered, release := make(chan struct{}), make(chan struct{})
-	s := serve(t, httpd.DefaultConfig(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := serve(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
 		<-release
 		_, _ = io.WriteString(w, "done")
@@ -310,7 +319,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 func TestStopEndsStreams(t *testing.T) {
 	t.Parallel()
 	cfg := httpd.DefaultConfig()
-	cfg.DrainTimeout = time.Millisecond
+	cfg.DrainTimeout, cfg.UnwindTimeout = time.Millisecond, 3*time.Minute
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) {
 			t.Parallel()
@@ -394,51 +403,58 @@ func TestServersShareARegistry(t *testing.T) {
 	}
 }
 
-type oneToken struct{ err error }
+// store knows a viewer and a dialer, or has gone away.
+type store struct{ err error }
 
-func (o oneToken) Authenticate(_ context.Context, bearer string) (token.Identity, error) {
-	if o.err == nil && bearer != "cdr_good" {
+func (s store) Authenticate(_ context.Context, bearer string) (token.Identity, error) {
+	role, ok := map[string]token.Role{"cdr_viewer": token.Viewer, "cdr_dialer": token.Dialer}[bearer]
+	if s.err == nil && !ok {
 		return token.Identity{}, token.ErrInvalid
 	}
-	return token.Identity{Name: "Ada"}, o.err
+	return token.Identity{Name: "Ada", Roles: []token.Role{role}}, s.err
 }
 
-func TestRequireToken(t *testing.T) {
+// The figures say how many people are affected.
+func TestMetricsAreShownToNobodyWithoutAToken(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, header string
-		store        oneToken
+		store        store
 		want         int
 	}{
-		{"good", "Bearer cdr_good", oneToken{}, 200},
-		{"good, other spelling", "bearer  cdr_good ", oneToken{}, 200},
-		{"wrong", "Bearer cdr_bad", oneToken{}, 401},
-		{"none", "", oneToken{}, 401},
-		{"another scheme", "Basic cdr_good", oneToken{}, 401},
-		{"no scheme", "cdr_good", oneToken{}, 401},
-		{"store away", "Bearer cdr_good", oneToken{errors.New("nats is away")}, 503},
+		{"a viewer", "Bearer cdr_viewer", store{}, 200},
+		{"a viewer, other spelling", "bearer  cdr_viewer ", store{}, 200},
+		{"a dialer", "Bearer cdr_dialer", store{}, 403},
+		{"wrong", "Bearer cdr_bad", store{}, 401},
+		{"none", "", store{}, 401},
+		{"another scheme", "Basic cdr_viewer", store{}, 401},
+		{"no scheme", "cdr_viewer", store{}, 401},
+		{"store away", "Bearer cdr_viewer", store{errors.New("nats is away")}, 503},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, httpd.DefaultConfig(), httpd.RequireToken(tt.store, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				who, ok := token.FromContext(r.Context())
-				fmt.Fprint(w, who.Name, ok)
-			})), always)
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tt.header != "" {
-				req.Header.Set("Authorization", tt.header)
-			}
-			res, err := s.client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
-			b, _ := io.ReadAll(res.Body)
-			if res.StatusCode != tt.want || (tt.want == 200) != (string(b) == "Adatrue") {
-				t.Errorf("%d %q, want %d", res.StatusCode, b, tt.want)
+			reached := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler was reached") })
+			s := serveTo(t, httpd.DefaultConfig(), reached, httpd.Ops{Registry: prometheus.NewRegistry(), Tokens: tt.store, Ready: always})
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				req, err := http.NewRequestWithContext(t.Context(), method, s.URL()+"/metrics", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.header != "" {
+					req.Header.Set("Authorization", tt.header)
+				}
+				res, err := s.client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := io.ReadAll(res.Body)
+				if err := errors.Join(err, res.Body.Close()); err != nil {
+					t.Fatal(err)
+				}
+				shown := strings.Contains(string(b), "http_panics_total 0")
+				if res.StatusCode != tt.want || shown != (method == http.MethodGet && tt.want == 200) {
+					t.Errorf("%s: %d %q, want %d", method, res.StatusCode, b, tt.want)
+				}
 			}
 		})
 	}

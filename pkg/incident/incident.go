@@ -43,6 +43,8 @@ type Incident struct {
 	DeclaredAt time.Time
 	// Paused says which channels are paused; CHANNEL_UNSPECIFIED stands for all of them.
 	Paused map[candorv1.Channel]bool
+	// PausedAt is when the incident was last paused, on whatever channel, ResumedAt when the last of its pauses ended.
+	PausedAt, ResumedAt time.Time
 	// Reason of the last rejection, pause or abort.
 	Reason string
 	// Waves that were planned, by id.
@@ -54,6 +56,8 @@ type Incident struct {
 	Sealed   *candorv1.AllSealed
 	// Decisions are those about messages that were due, in the order in which they were taken.
 	Decisions []Decision
+	// Holds say which messages were due and waited for a wave, each once.
+	Holds []Hold
 	// Closings are the ends of the incident: more than one if it was opened again.
 	Closings []Closing
 	// ReopenedAt is when the incident was last opened again, reopened how many of its ends that undid.
@@ -154,6 +158,9 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		for _, ch := range channelsOrAll(ev.Paused.GetChannels()) {
 			n.Paused[ch] = true
 		}
+		if len(i.Paused) == 0 {
+			n.PausedAt = at
+		}
 		n.State, n.Reason = n.runs(), ev.Paused.GetReason()
 		if wave := ev.Paused.GetCanary(); wave != "" {
 			n.judge(wave, CanaryBad)
@@ -168,6 +175,9 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		}
 		if n.State = n.runs(); len(n.Paused) == 0 {
 			n.Reason = ""
+			if len(i.Paused) > 0 {
+				n.ResumedAt = at
+			}
 		}
 	case *candorv1.BreachEvent_WavePlanned:
 		n.Waves = maps.Clone(i.Waves)
@@ -196,6 +206,8 @@ func (i *Incident) with(seq uint64, e *candorv1.BreachEvent) (*Incident, error) 
 		}
 	case *candorv1.BreachEvent_FollowUpDecided:
 		n.Decisions = append(slices.Clip(i.Decisions), Decision{FollowUpDecided: ev.FollowUpDecided, By: e.GetPerson(), At: at})
+	case *candorv1.BreachEvent_FollowUpHeld:
+		n.Holds = append(slices.Clip(i.Holds), Hold{FollowUpHeld: ev.FollowUpHeld, At: at})
 	case *candorv1.BreachEvent_Closing:
 		n.close(ev.Closing, at)
 	case *candorv1.BreachEvent_Closed:

@@ -127,7 +127,7 @@ func TestOfTwoAppendsOneWins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An approval and a change of the draft, both read the same revision: C2 of the attack list.
+	// An approval and a change of the draft, both read the same revision.
 	var wg sync.WaitGroup
 	errs := make([]error, 2)
 	for i, e := range []*candorv1.BreachEvent{approved(inc.PlanHash()), drafted(2, "two")} {

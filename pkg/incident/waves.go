@@ -50,8 +50,34 @@ func (i *Incident) DecisionOn(name string, due time.Time) *Decision {
 	return nil
 }
 
-// Asks returns the decisions that wait for a person, oldest first.
-func (i *Incident) Asks() (asks []*Decision) {
+// Hold says that a message was due and waited for a wave that was still going out, and since when.
+type Hold struct {
+	*candorv1.FollowUpHeld
+	At time.Time
+}
+
+// HeldSince returns since when what was due under a name at an instant waited for a wave; zero if it did not.
+func (i *Incident) HeldSince(name string, due time.Time) time.Time {
+	for _, h := range i.Holds {
+		if h.GetName() == name && h.GetDueAt().AsTime().Equal(due) {
+			return h.At
+		}
+	}
+	return time.Time{}
+}
+
+// Asks returns the decisions that wait for a person, oldest first: none unless the incident runs, and none from before an end
+// that was undone since.
+func (i *Incident) Asks() []*Decision {
+	if !i.Running() {
+		return nil
+	}
+	return slices.DeleteFunc(i.Unanswered(), func(d *Decision) bool { return d.At.Before(i.ReopenedAt) })
+}
+
+// Unanswered returns the decisions to ask a person which no other one followed, oldest first, also those that the end of the
+// incident came before.
+func (i *Incident) Unanswered() (asks []*Decision) {
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		if d.GetDecision() == candorv1.FollowUpDecision_FOLLOW_UP_DECISION_ASK && i.DecisionOn(d.GetName(), d.GetDueAt().AsTime()) == d {
@@ -69,6 +95,23 @@ func (i *Incident) Sent(wave string) *Decision {
 		}
 	}
 	return nil
+}
+
+// SentAfter lists the follow-ups, updates and corrections that were decided to be sent after another one, without those that the
+// end of the incident came before.
+func (i *Incident) SentAfter(wave string) (later []string) {
+	found := false
+	for n := range i.Decisions {
+		d := &i.Decisions[n]
+		if d.GetDecision() != candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SEND {
+			continue
+		}
+		if found && !d.At.Before(i.ReopenedAt) {
+			later = append(later, d.GetWave())
+		}
+		found = found || d.GetWave() == wave
+	}
+	return later
 }
 
 // Begun lists the waves that were decided, planned already or not, in the order in which they were: the first notice, and
@@ -102,6 +145,20 @@ func (i *Incident) Begun() (waves []string) {
 	slices.SortStableFunc(all, func(a, b begun) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.wave, b.wave)) })
 	for _, b := range all {
 		waves = append(waves, b.wave)
+	}
+	return waves
+}
+
+// Sharing lists a wave and those that brought its words to others: resends, and the first notices of added rows.
+func (i *Incident) Sharing(wave string) []string {
+	waves := []string{wave}
+	for _, other := range i.Begun() {
+		switch i.KindOf(other) {
+		case KindResend, KindRoster:
+			if other != wave && i.BaseOf(other) == wave {
+				waves = append(waves, other)
+			}
+		}
 	}
 	return waves
 }

@@ -119,6 +119,43 @@ func TestADecisionIsAboutOneInstant(t *testing.T) {
 	}
 }
 
+func TestWhatSharesTheWordsOfAWave(t *testing.T) {
+	t.Parallel()
+	inc := story(
+		t, drafted(1, ""), approved(nil),
+		add(&candorv1.Addition{Wave: "w0-r1", Kind: KindResend, Base: FirstWave}), agree("w0-r1"),
+		add(&candorv1.Addition{Wave: "w0-a1", Kind: KindRoster, Base: FirstWave}), agree("w0-a1"),
+		add(&candorv1.Addition{Wave: "w0-a2", Kind: KindRoster, Base: FirstWave}),
+		decide("weekly", begin, send, "w1", "standing"), decide("weekly", begin.Add(time.Hour), send, "w2", "standing"),
+	)
+	if got := inc.Sharing(FirstWave); len(got) != 3 || got[0] != FirstWave || !slices.Contains(got, "w0-r1") || !slices.Contains(got, "w0-a1") {
+		t.Errorf("w0 is shared by %v", got)
+	}
+	if got := inc.Sharing("w1"); !slices.Equal(got, []string{"w1"}) {
+		t.Errorf("w1 is shared by %v", got)
+	}
+	if got := inc.SentAfter("w1"); !slices.Equal(got, []string{"w2"}) {
+		t.Errorf("after w1 came %v", got)
+	}
+}
+
+func TestHoldsAndPausesAreRemembered(t *testing.T) {
+	t.Parallel()
+	sms, email := candorv1.Channel_CHANNEL_SMS, candorv1.Channel_CHANNEL_EMAIL
+	held := &candorv1.BreachEvent{Event: &candorv1.BreachEvent_FollowUpHeld{FollowUpHeld: &candorv1.FollowUpHeld{Name: "weekly", DueAt: timestamppb.New(begin), Behind: "w0"}}}
+	events := []*candorv1.BreachEvent{drafted(1, ""), approved(nil), held, paused(sms), paused(email), resumed(sms)}
+	inc := story(t, events...)
+	if inc.HeldSince("weekly", begin).IsZero() || !inc.HeldSince("weekly", begin.Add(time.Hour)).IsZero() || len(inc.Decisions) != 0 {
+		t.Errorf("holds = %v, decisions = %v", inc.Holds, inc.Decisions)
+	}
+	if inc.PausedAt.IsZero() || !inc.ResumedAt.IsZero() {
+		t.Errorf("one of two pauses goes on: paused %v, resumed %v", inc.PausedAt, inc.ResumedAt)
+	}
+	if inc = story(t, append(events, resumed())...); !inc.ResumedAt.After(inc.PausedAt) {
+		t.Errorf("paused %v, resumed %v", inc.PausedAt, inc.ResumedAt)
+	}
+}
+
 func TestAnEndAndANewBeginning(t *testing.T) {
 	t.Parallel()
 	closed := &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Closed{Closed: &candorv1.Closed{Journals: 2}}}

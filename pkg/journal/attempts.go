@@ -32,6 +32,8 @@ const (
 	rankDoubtful
 	// rankVouched: a person says that the customer has it.
 	rankVouched
+	// rankHanded: a mailbox provider has an e-mail, and may still send it back.
+	rankHanded
 	rankUndeliveredRetry
 	rankUndeliveredNext
 	rankUndelivered
@@ -44,7 +46,7 @@ func (r rank) had() bool { return r >= rankAccepted }
 
 // has says whether the provider has the message, as far as is known: another one would be a second message.
 func (r rank) has() bool {
-	return r >= rankAccepted && r <= rankVouched || r == rankDelivered
+	return r >= rankAccepted && r <= rankHanded || r == rankDelivered
 }
 
 func (r rank) bounced() bool { return r >= rankUndeliveredRetry && r <= rankUndelivered }
@@ -58,7 +60,7 @@ func (r rank) waits() bool {
 func (r rank) asked() bool { return r == rankUnknown || r == rankNotSeen }
 
 // meaning says how a result ranks; rankPlanned for a result that this version does not know, or that has no rank.
-func meaning(r candorv1.Result, by candorv1.Decider) rank {
+func (s *State) meaning(r candorv1.Result, by candorv1.Decider) rank {
 	switch r {
 	case candorv1.Result_RESULT_UNKNOWN:
 		return rankUnknown
@@ -92,6 +94,9 @@ func meaning(r candorv1.Result, by candorv1.Decider) rank {
 	case candorv1.Result_RESULT_UNDELIVERED:
 		return rankUndelivered
 	case candorv1.Result_RESULT_DELIVERED:
+		if s.channel == candorv1.Channel_CHANNEL_EMAIL {
+			return rankHanded
+		}
 		return rankDelivered
 	}
 	return rankPlanned
@@ -145,7 +150,7 @@ func (s *State) hear(e *candorv1.JournalEntry) error {
 	end := 0
 	for _, g := range o.GetGroups() {
 		// The door faces the internet: what it writes may stop a message, and never free a customer for a second one.
-		if r := meaning(g.GetResult(), candorv1.Decider_DECIDER_RECEIPT); !r.had() && g.GetResult() != candorv1.Result_RESULT_OPTED_OUT {
+		if r := s.meaning(g.GetResult(), candorv1.Decider_DECIDER_RECEIPT); !r.had() && g.GetResult() != candorv1.Result_RESULT_OPTED_OUT {
 			return fmt.Errorf("%w: it says %v", ErrNoReceipt, g.GetResult())
 		}
 		if err := checkRuns(g.GetSlots(), MaxSlots); err != nil {
@@ -167,7 +172,7 @@ func (s *State) foldOutcomes(at time.Time, o *candorv1.Outcomes) error {
 		return fmt.Errorf("outcomes of attempt %d", o.GetAttempt())
 	}
 	for _, g := range o.GetGroups() {
-		if meaning(g.GetResult(), o.GetDecider()) == rankPlanned && g.GetResult() != candorv1.Result_RESULT_OPTED_OUT {
+		if s.meaning(g.GetResult(), o.GetDecider()) == rankPlanned && g.GetResult() != candorv1.Result_RESULT_OPTED_OUT {
 			return fmt.Errorf("unknown result %v: a newer version wrote it; run that version", g.GetResult())
 		}
 		if err := s.checkSlots(g.GetSlots()); err != nil {
@@ -186,7 +191,7 @@ func (s *State) take(at time.Time, o *candorv1.Outcomes, receipt bool) {
 	}
 	for _, g := range o.GetGroups() {
 		x := fact{
-			attempt: uint16(o.GetAttempt()), rank: meaning(g.GetResult(), by), receipt: receipt,
+			attempt: uint16(o.GetAttempt()), rank: s.meaning(g.GetResult(), by), receipt: receipt,
 			reason: s.words.intern(g.GetReason()), at: at,
 		}
 		if x.rank.had() {

@@ -66,29 +66,30 @@ type State struct {
 	// folded: it falls when one of them turns out to be undelivered. Anything but zero is a defect.
 	Duplicates int
 
-	slots       []Slot
-	intents     []IntentRef
-	firstIntent time.Time
+	slots   []Slot
+	intents []IntentRef
+	begun   time.Time
 	// Of the highest attempt, by slot.
 	retryAt    map[uint32]time.Time
 	doubtAt    map[uint32]time.Time
 	ids        []string // nil until there is one
 	acceptedAt []int64  // Unix time in nanoseconds, 0 while it is not accepted; nil until one is
 
-	past   map[uint32][]attempt // earlier attempts that a provider had, by slot
-	moved  map[uint32]uint64    // attempts that showed that an address cannot take it, as bits, by slot
-	strays map[uint32]uint16    // slots with a receipt of an attempt beyond the journal's, and the journal's
-	beyond uint32               // one more than the first slot with a receipt that the page does not have; 0 if there is none
-	twice  int                  // notices of which a provider has more than one message
-	worker bool
-	words  *Words
+	past    map[uint32][]attempt // earlier attempts that a provider had, by slot
+	moved   map[uint32]uint64    // attempts that showed that an address cannot take it, as bits, by slot
+	strays  map[uint32]uint16    // slots with a receipt of an attempt beyond the journal's, and the journal's
+	beyond  uint32               // one more than the first slot with a receipt that the page does not have; 0 if there is none
+	twice   int                  // notices of which a provider has more than one message
+	channel candorv1.Channel
+	worker  bool
+	words   *Words
 }
 
-// NewState returns the fold of an empty journal. States that share Words share the memory of their reasons.
+// NewState returns the fold of an empty journal of a channel. States that share Words share the memory of their reasons.
 // For a worker it also keeps what a ledger of millions has no use for: the provider's message ids, when it had them, the
 // intents that hold slots, and when a slot is looked at again.
-func NewState(words *Words, worker bool) *State {
-	return &State{words: words, worker: worker}
+func NewState(words *Words, ch candorv1.Channel, worker bool) *State {
+	return &State{words: words, channel: ch, worker: worker}
 }
 
 // ErrNotOpened is a first entry that is not Opened: nothing may be sent for such a page.
@@ -219,8 +220,8 @@ func (s *State) foldIntent(seq uint64, at time.Time, in *candorv1.Intent) error 
 	}
 	number := uint16(in.GetAttempt())
 	s.PutOffFor = ""
-	if s.firstIntent.IsZero() {
-		s.firstIntent = at
+	if number == 1 && at.After(s.begun) || s.begun.IsZero() {
+		s.begun = at
 	}
 	var intent uint16
 	if s.worker {

@@ -62,7 +62,7 @@ func folded(t testing.TB, entries ...*candorv1.JournalEntry) *State {
 
 func foldedAs(t testing.TB, worker bool, entries ...*candorv1.JournalEntry) *State {
 	t.Helper()
-	st := NewState(NewWords(), worker)
+	st := NewState(NewWords(), candorv1.Channel_CHANNEL_SMS, worker)
 	for i, e := range entries {
 		if err := st.Apply(uint64(i+1), e); err != nil {
 			t.Fatalf("apply %v: %v", e, err)
@@ -143,6 +143,39 @@ func TestNoticeAfter(t *testing.T) {
 	}
 }
 
+func TestWhatIsSaidAlready(t *testing.T) {
+	t.Parallel()
+	const delivered = candorv1.Result_RESULT_DELIVERED
+	words := []candorv1.Result{expired, suppressed, failed, delivered}
+	vouched := outcome1(1, accepted, "", 0, 1)
+	vouched.GetOutcomes().Decider = candorv1.Decider_DECIDER_PERSON
+	for _, tt := range []struct {
+		name    string
+		entries []*candorv1.JournalEntry
+		says    []candorv1.Result
+	}{
+		{"planned", nil, nil},
+		{"withdrawn", []*candorv1.JournalEntry{intent(1, 0, 1), outcome1(1, withdrawn, "", 0, 1)}, nil},
+		{"sealed", []*candorv1.JournalEntry{sealed("aborted")}, words[:1]},
+		{"sealed while sending", []*candorv1.JournalEntry{intent(1, 0, 1), sealed("aborted")}, nil},
+		{"expired", []*candorv1.JournalEntry{outcome1(1, expired, "", 0, 1)}, words[:1]},
+		{"suppressed", []*candorv1.JournalEntry{outcome1(1, suppressed, "", 0, 1)}, words[:2]},
+		{"failed", []*candorv1.JournalEntry{outcome1(1, failed, "", 0, 1)}, words[:3]},
+		{"a person's word", []*candorv1.JournalEntry{vouched}, words[:3]},
+		{"delivered", []*candorv1.JournalEntry{outcome1(1, delivered, "", 0, 1)}, words},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			st := folded(t, append([]*candorv1.JournalEntry{opened(1)}, tt.entries...)...)
+			for _, r := range words {
+				if got, want := st.Says(0, r), slices.Contains(tt.says, r); got != want {
+					t.Errorf("says %v is %v, want %v", r, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestWorkerSeesWhatHoldsASlot(t *testing.T) {
 	t.Parallel()
 	later := timestamppb.New(noon.Add(time.Hour))
@@ -170,7 +203,7 @@ func TestWorkerSeesWhatHoldsASlot(t *testing.T) {
 			t.Errorf("slot %d is still held", n)
 		}
 	}
-	if got := st.FirstIntent(); !got.Equal(noon.Add(time.Minute)) {
+	if got := st.Begun(); !got.Equal(noon.Add(time.Minute)) {
 		t.Errorf("first intent at %v", got)
 	}
 }
@@ -355,7 +388,7 @@ func TestOutcomesInAnyOrder(t *testing.T) {
 }
 
 func apply(t *rapid.T, parts ...[]*candorv1.JournalEntry) *State {
-	st := NewState(NewWords(), true)
+	st := NewState(NewWords(), candorv1.Channel_CHANNEL_SMS, true)
 	for _, e := range slices.Concat(parts...) {
 		if err := st.Apply(st.LastSeq+1, e); err != nil {
 			t.Fatal(err)
@@ -406,7 +439,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		words := NewWords()
-		worker, ledger := NewState(words, true), NewState(words, false)
+		worker, ledger := NewState(words, candorv1.Channel_CHANNEL_SMS, true), NewState(words, candorv1.Channel_CHANNEL_SMS, false)
 		for seq := uint64(1); len(data) >= 2; seq++ {
 			n := min(int(data[0])<<8|int(data[1]), len(data)-2)
 			raw := data[2 : 2+n]

@@ -45,7 +45,7 @@ func heard(e *candorv1.JournalEntry) bool {
 
 // join folds the entries in their order, each into its own stream.
 func join(worker bool, entries ...*candorv1.JournalEntry) (*State, error) {
-	st := NewState(NewWords(), worker)
+	st := NewState(NewWords(), candorv1.Channel_CHANNEL_SMS, worker)
 	for _, e := range entries {
 		var err error
 		if heard(e) {
@@ -277,7 +277,7 @@ func FuzzHear(f *testing.F) {
 			}
 		}
 		head := []*candorv1.JournalEntry{opened(6, 0, 4), intent(1, 0, 4), outcome1(1, accepted, "", 0, 2)}
-		after, before := folded(t, head...), NewState(NewWords(), true)
+		after, before := folded(t, head...), NewState(NewWords(), candorv1.Channel_CHANNEL_SMS, true)
 		for _, e := range list {
 			codes := after.Codes(nil)
 			err := after.Hear(after.HeardSeq+1, e)
@@ -298,4 +298,39 @@ func FuzzHear(f *testing.F) {
 		}
 		checkHolds(t, after)
 	})
+}
+
+// A mailbox provider that took an e-mail may still send it back: then the customer does not have it. Whoever has a text message
+// keeps it.
+func TestAnEmailMayComeBackAfterItsDelivery(t *testing.T) {
+	t.Parallel()
+	head := []*candorv1.JournalEntry{opened(2), intent(1, 0, 1), outcome1(1, accepted, "", 0, 1)}
+	there, back := receipt(1, delivered, "", 0, 1), receipt(1, undeliveredNext, "sendgrid_bounce", 0, 1)
+	given := outcome1(1, undelivered, "sendgrid_bounce", 0, 1)
+	given.GetOutcomes().Decider = candorv1.Decider_DECIDER_POLICY
+	for _, tt := range []struct {
+		channel candorv1.Channel
+		entries []*candorv1.JournalEntry
+		want    string
+	}{
+		{candorv1.Channel_CHANNEL_EMAIL, []*candorv1.JournalEntry{there}, "DELIVERED "},
+		{candorv1.Channel_CHANNEL_EMAIL, []*candorv1.JournalEntry{there, back}, "WAITING sendgrid_bounce"},
+		{candorv1.Channel_CHANNEL_EMAIL, []*candorv1.JournalEntry{back, there}, "WAITING sendgrid_bounce"},
+		{candorv1.Channel_CHANNEL_EMAIL, []*candorv1.JournalEntry{there, back, given}, "FAILED sendgrid_bounce"},
+		{candorv1.Channel_CHANNEL_SMS, []*candorv1.JournalEntry{there, back}, "DELIVERED "},
+	} {
+		st := NewState(NewWords(), tt.channel, true)
+		for _, e := range append(slices.Clone(head), tt.entries...) {
+			fold := st.Apply
+			if heard(e) {
+				fold = st.Hear
+			}
+			if err := fold(st.LastSeq+st.HeardSeq+1, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.TrimPrefix(notice(st, 0), "NOTICE_STATE_"); got != tt.want {
+			t.Errorf("%v after %v is %q, want %q", tt.channel, tt.entries, got, tt.want)
+		}
+	}
 }

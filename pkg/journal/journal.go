@@ -58,7 +58,7 @@ func New(b *bus.Bus, out bus.Appender, now func() time.Time) *Journal {
 // Load folds a journal as it is now, read at the stream's leader, and its receipts. An empty journal gives a state that is
 // not opened.
 func (j *Journal) Load(ctx context.Context, k Key) (*State, error) {
-	st := NewState(j.words, true)
+	st := NewState(j.words, k.Channel, true)
 	m, err := j.bus.Last(ctx, topology.StreamJournal, k.Subject())
 	if errors.Is(err, bus.ErrNotFound) {
 		return st, nil

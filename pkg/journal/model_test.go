@@ -90,7 +90,7 @@ func views(st *State) []string {
 	slot, stray := st.Stray()
 	list := []string{fmt.Sprintf(
 		"accepted %d, duplicates %d, twice %d, stray %d %v, first %v, put off %q, sealed %q",
-		st.Accepted, st.Duplicates, st.Twice(), slot, stray, st.FirstIntent(), st.PutOffFor, st.SealedFor,
+		st.Accepted, st.Duplicates, st.Twice(), slot, stray, st.Begun(), st.PutOffFor, st.SealedFor,
 	)}
 	for n := range uint32(st.Len()) {
 		_, at := st.Ready(n, noon)

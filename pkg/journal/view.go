@@ -49,6 +49,15 @@ func (s *State) Notice(n uint32) (candorv1.NoticeState, string) {
 	return c.State(), s.words.Reason(c)
 }
 
+// Says reports whether as much is known of a slot already as a worker's word would add.
+func (s *State) Says(n uint32, r candorv1.Result) bool {
+	now := s.rank(n)
+	if s.SealedFor != "" && (now == rankPlanned || now.waits()) { // nothing will be tried any more
+		now = max(now, rankExpired)
+	}
+	return now >= s.meaning(r, candorv1.Decider_DECIDER_WORKER)
+}
+
 // states says where each rank leaves a notice. Nothing writes it after start.
 var states = [ranks]candorv1.NoticeState{
 	rankPlanned:          candorv1.NoticeState_NOTICE_STATE_PLANNED,
@@ -65,6 +74,7 @@ var states = [ranks]candorv1.NoticeState{
 	rankAccepted:         candorv1.NoticeState_NOTICE_STATE_ACCEPTED,
 	rankDoubtful:         candorv1.NoticeState_NOTICE_STATE_UNCERTAIN,
 	rankVouched:          candorv1.NoticeState_NOTICE_STATE_ACCEPTED,
+	rankHanded:           candorv1.NoticeState_NOTICE_STATE_DELIVERED,
 	rankUndeliveredRetry: candorv1.NoticeState_NOTICE_STATE_WAITING,
 	rankUndeliveredNext:  candorv1.NoticeState_NOTICE_STATE_WAITING,
 	rankUndelivered:      candorv1.NoticeState_NOTICE_STATE_FAILED,
@@ -135,7 +145,7 @@ func (s *State) shown(n uint32) attempt {
 // standing orders attempts by how much they say about the notice.
 func standing(r rank) int {
 	switch {
-	case r == rankDelivered:
+	case r == rankDelivered, r == rankHanded:
 		return 3
 	case r == rankDoubtful:
 		return 1
@@ -225,6 +235,16 @@ func (s *State) Undelivered(n uint32) bool {
 // OptedOut says whether the customer in the slot has asked for no more messages on this channel since.
 func (s *State) OptedOut(n uint32) bool { return s.slots[n].flags&optedOut != 0 }
 
+// OptOuts returns the slots of such customers, also of those who were heard before the page was opened.
+func (s *State) OptOuts() (slots []uint32) {
+	for n := range s.slots {
+		if s.slots[n].flags&optedOut != 0 {
+			slots = append(slots, uint32(n)) //nolint:gosec // at most MaxSlots
+		}
+	}
+	return slots
+}
+
 // Stray returns the first slot with a receipt of a message that the journal, as far as it is folded, does not know. When
 // both are folded to their ends it means that the journal has lost entries.
 func (s *State) Stray() (slot uint32, ok bool) {
@@ -265,8 +285,9 @@ func (s *State) AcceptedAt(n uint32) time.Time {
 	return time.Time{}
 }
 
-// FirstIntent returns when the first stride of the page was announced; the time budget of retries runs from there.
-func (s *State) FirstIntent() time.Time { return s.firstIntent }
+// Begun returns when the last of those of the page who were begun with had their first stride announced, zero before there is
+// one. Time budgets run from there: a page may be begun with in parts, a canary first, and the rest after a pause of days.
+func (s *State) Begun() time.Time { return s.begun }
 
 // Words keeps each reason once: a million notices share a handful of them. Safe for concurrent use.
 type Words struct {

@@ -2,6 +2,9 @@ package journal
 
 import candorv1 "candor/proto/candor/v1"
 
+// NotInWave is why a customer on file was not told who has no notice at all.
+const NotInWave = "not_in_wave"
+
 // Weight orders the notices of one customer; the heaviest speaks for the customer. One that was sent beats all. Then comes
 // what may still be sent, what a person must look at first; then why nothing was.
 func Weight(s candorv1.NoticeState) int {

@@ -289,9 +289,6 @@ func (t *Text) sum(wave string, subject, body playbook.Text) {
 // Hash returns the SHA-256 of all that decides what customers read, dates and their own values aside.
 func (t *Text) Hash() [sha256.Size]byte { return t.hash }
 
-// Language returns the language of the text.
-func (t *Text) Language() string { return t.language }
-
 // Dated returns the text with the date of the notice, in the words of its language. Pages of the same day share it.
 func (t *Text) Dated(day time.Time) *Text {
 	date := dateWords(day, t.language)

@@ -459,7 +459,7 @@ func TestNothingIsMadeWithoutItsDate(t *testing.T) {
 	if _, err := text.Values(text.Variant(everything()), everything(), nil); !errors.Is(err, ErrUndated) {
 		t.Errorf("values without a date: %v", err)
 	}
-	if dated := text.Dated(today); dated.Hash() != text.Hash() || dated.Language() != "en" {
+	if dated := text.Dated(today); dated.Hash() != text.Hash() || dated.language != "en" {
 		t.Error("the date is part of the hash")
 	}
 	for language, want := range map[string]string{

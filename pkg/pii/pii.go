@@ -1,7 +1,7 @@
 // Package pii holds the personal data that Candor handles: telephone numbers, mailboxes and names.
 //
 // In: strings that came from a roster or a provider.   Out: masked text, by whichever road the value is printed, logged or
-// marshalled; the value itself only through Reveal, which provider adapters, page codecs and templates call and nothing else.
+// marshalled; the value itself only through Reveal, which only those call whom CONTRIBUTING.md names.
 // Crash: nothing to lose, these are plain values.
 //
 // Two gaps are the language's own. fmt cannot call methods on the unexported fields of a struct, so a struct that keeps one

@@ -13,16 +13,8 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Preview renders n messages of the first wave for customers of the pages, with the personal parts masked: one of each
-// channel and language before a second one of any.
-func Preview(in Input, n int, pages []*roster.Page) ([]*candorv1.PreviewMessage, error) {
-	waves, err := compile(in)
-	if err != nil {
-		return nil, err
-	}
-	return preview(in, waves[0], n, pages)
-}
-
+// preview renders n messages of a wave for customers of the pages, with the personal parts masked: one of each channel and
+// language before a second one of any.
 func preview(in Input, w *wave, n int, pages []*roster.Page) ([]*candorv1.PreviewMessage, error) {
 	pages = slices.SortedFunc(slices.Values(pages), func(a, b *roster.Page) int { return cmp.Compare(a.Number, b.Number) })
 	var list []*candorv1.PreviewMessage

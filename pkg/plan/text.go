@@ -58,13 +58,6 @@ func Text(w io.Writer, p *candorv1.Plan, loc *time.Location) error {
 	return t.Flush()
 }
 
-// WaveText prints what an added wave comes to, with times in loc.
-func WaveText(w io.Writer, p *candorv1.WavePlan, loc *time.Location) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	waveText(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }, p, loc) //nolint:errcheck // Flush reports it
-	return t.Flush()
-}
-
 func waveText(line func(string, ...any), wave *candorv1.WavePlan, loc *time.Location) {
 	for _, ch := range wave.GetChannels() {
 		line("")

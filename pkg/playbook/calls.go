@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"candor/pkg/window"
-	candorv1 "candor/proto/candor/v1"
 )
 
 // Calls says when, how often and from which number customers are called, and what follows from how a call ended.
@@ -154,15 +153,4 @@ func defaultDispositions() map[string]Disposition {
 		"escalated":         {Ends: EndsDone, Told: true, Counts: 1},
 		"cancelled":         {Ends: EndsFailed},
 	}
-}
-
-// Result is what a disposition says of the notice when the task ends with it.
-func (d Disposition) Result() candorv1.Result {
-	switch {
-	case d.Told:
-		return candorv1.Result_RESULT_DELIVERED
-	case d.Ends == EndsSuppressed:
-		return candorv1.Result_RESULT_SUPPRESSED
-	}
-	return candorv1.Result_RESULT_FAILED
 }

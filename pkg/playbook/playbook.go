@@ -7,7 +7,6 @@
 package playbook
 
 import (
-	"crypto/sha256"
 	_ "embed" // the published schemas
 	"fmt"
 	"hash/fnv"
@@ -62,12 +61,7 @@ type Playbook struct {
 	ClosingNote string `yaml:"closing_note,optional"`
 	// Team is told what needs a person; nil if nobody is.
 	Team *Team `yaml:"team"`
-
-	digest [sha256.Size]byte
 }
-
-// Digest returns the SHA-256 of the file.
-func (p *Playbook) Digest() [sha256.Size]byte { return p.digest }
 
 // Organisation is who speaks.
 type Organisation struct {
@@ -292,7 +286,7 @@ type Mail struct {
 
 // Parse reads a playbook. The error joins a MistakeError for every mistake; name stands in them for the file.
 func Parse(name string, data []byte) (*Playbook, error) {
-	p := &Playbook{digest: sha256.Sum256(data)}
+	p := &Playbook{}
 	c := checker{decode(name, data, MaxBytes, p)}
 	if c.read {
 		c.playbook(p)
@@ -311,12 +305,8 @@ type Facts struct {
 	// Texts are by language.
 	Texts map[string]Account `yaml:"texts"`
 
-	src    *source
-	digest [sha256.Size]byte
+	src *source
 }
-
-// Digest returns the SHA-256 of the file.
-func (f *Facts) Digest() [sha256.Size]byte { return f.digest }
 
 // Mistake says what is wrong with the facts as a whole.
 func (f *Facts) Mistake(message, remedy string) *MistakeError {
@@ -337,7 +327,7 @@ type Account struct {
 
 // ParseFacts reads the facts, as strictly as Parse does.
 func ParseFacts(name string, data []byte) (*Facts, error) {
-	f := &Facts{digest: sha256.Sum256(data)}
+	f := &Facts{}
 	c := checker{decode(name, data, MaxFactsBytes, f)}
 	f.src = c.src
 	if c.read {

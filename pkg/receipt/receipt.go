@@ -8,10 +8,15 @@
 package receipt
 
 import (
+	"strings"
 	"time"
 
 	candorv1 "candor/proto/candor/v1"
 )
+
+// Horizon is how long after a message was accepted anything may still be heard of it: until then receipts are waited for and
+// providers asked. SendGrid tries a mailbox for 72 hours, and repeats an event that nobody took for 24.
+const Horizon = 97 * time.Hour
 
 // Word is what a receipt says of one attempt at a notice.
 type Word struct {
@@ -24,6 +29,9 @@ type Word struct {
 
 // heldPrefix marks reasons that concern everybody and not the customer: they burn none of the notice's time.
 const heldPrefix = "held_"
+
+// Held says whether a reason concerns everybody and not the customer.
+func Held(reason string) bool { return strings.HasPrefix(reason, heldPrefix) }
 
 const (
 	accepted    = candorv1.Result_RESULT_ACCEPTED

@@ -65,9 +65,6 @@ func country(cell string) (string, bool) {
 	return code, ok
 }
 
-// ParseCountry returns the ISO 3166 code of a country's code or name.
-func ParseCountry(s string) (string, bool) { return country(s) }
-
 func loadLanguages() map[string]string {
 	names := map[string]string{}
 	english, spanish := display.Languages(language.English), display.Languages(language.Spanish)

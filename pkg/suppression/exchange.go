@@ -22,9 +22,10 @@ func (s *Set) Import(ctx context.Context, hash, reason string) error {
 	if n, err := hex.Decode(k[:], []byte(hash[:min(len(hash), 2*keyBytes)])); err != nil || n != keyBytes || len(hash) != 2*keyBytes {
 		return fmt.Errorf("an opt-out's hash has %d hexadecimal digits", 2*keyBytes)
 	}
-	if _, err := s.kv.Put(ctx, hex.EncodeToString(k[:]), []byte(reason)); err != nil {
+	rev, err := s.kv.Put(ctx, hex.EncodeToString(k[:]), []byte(reason))
+	if err != nil {
 		return fmt.Errorf("import opt-out: %w", err)
 	}
-	s.set(k, true)
+	s.set(k, rev, true)
 	return nil
 }

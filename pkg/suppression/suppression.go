@@ -30,9 +30,9 @@ const (
 // KV is the bucket SUPPRESSIONS, a bus.KV.
 type KV interface {
 	Put(ctx context.Context, key string, value []byte) (rev uint64, err error)
-	Delete(ctx context.Context, key string) error
+	Delete(ctx context.Context, key string) (rev uint64, err error)
 	All(ctx context.Context, fn func(key string, value []byte) error) error
-	Watch(ctx context.Context, fn func(key string, value []byte, deleted bool) error, caughtUp func()) error
+	Watch(ctx context.Context, fn func(key string, value []byte, rev uint64, deleted bool) error, caughtUp func()) error
 }
 
 // Address is a pii.Phone in E.164 form or a pii.Email.
@@ -47,19 +47,38 @@ type Set struct {
 	// version is raised by every change, before its lock is given back.
 	version atomic.Uint64
 	shards  [shards]shard // by a key's first byte
+	// followers hear of every change, one after the other.
+	followers struct {
+		sync.Mutex
+		all map[*follower]struct{}
+	}
 }
 
 type shard struct {
 	mu   sync.RWMutex
-	keys map[[keyBytes]byte]struct{}
+	keys map[[keyBytes]byte]state
 }
+
+// state is the newest revision of a key that was heard of, and whether it is an opt-out. A withdrawn one stays, so that what
+// was written before the withdrawal, and is heard of later, does not bring it back.
+type state uint64
+
+func stateAt(rev uint64, in bool) state {
+	if in {
+		return state(rev<<1 | 1)
+	}
+	return state(rev << 1)
+}
+
+func (s state) in() bool    { return s&1 == 1 }
+func (s state) rev() uint64 { return uint64(s >> 1) }
 
 // New returns the set over the bucket; it is empty until Run has filled it.
 func New(kv KV, key []byte) *Set {
 	s := &Set{kv: kv, ready: make(chan struct{})}
 	s.macs.New = func() any { return &mac{h: hmac.New(sha256.New, key)} }
 	for i := range s.shards {
-		s.shards[i].keys = map[[keyBytes]byte]struct{}{}
+		s.shards[i].keys = map[[keyBytes]byte]state{}
 	}
 	return s
 }
@@ -67,12 +86,12 @@ func New(kv KV, key []byte) *Set {
 // Run keeps the set as the bucket is, until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
 	var once sync.Once
-	err := s.kv.Watch(ctx, func(key string, _ []byte, deleted bool) error {
+	err := s.kv.Watch(ctx, func(key string, _ []byte, rev uint64, deleted bool) error {
 		var k [keyBytes]byte
 		if n, err := hex.Decode(k[:], []byte(key[:min(len(key), 2*keyBytes)])); err != nil || n != keyBytes || len(key) != 2*keyBytes {
 			return fmt.Errorf("bucket SUPPRESSIONS holds a key that is not ours, delete it: %q", key)
 		}
-		s.set(k, !deleted)
+		s.set(k, rev, !deleted)
 		return nil
 	}, func() { once.Do(func() { close(s.ready) }) })
 	if err != nil && ctx.Err() == nil {
@@ -100,8 +119,7 @@ func (s *Set) Has(channel candorv1.Channel, a Address) bool {
 	sh := &s.shards[k[0]%shards]
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	_, ok := sh.keys[k]
-	return ok
+	return sh.keys[k].in()
 }
 
 // Number stands for a telephone number where it must be told from others and not be known: eight bytes of the hash that an
@@ -115,10 +133,11 @@ func (s *Set) Number(a Address) uint64 {
 // later.
 func (s *Set) Add(ctx context.Context, channel candorv1.Channel, a Address, reason string) error {
 	k := s.key(channel, a)
-	if _, err := s.kv.Put(ctx, hex.EncodeToString(k[:]), []byte(reason)); err != nil {
+	rev, err := s.kv.Put(ctx, hex.EncodeToString(k[:]), []byte(reason))
+	if err != nil {
 		return fmt.Errorf("record opt-out: %w", err)
 	}
-	s.set(k, true)
+	s.set(k, rev, true)
 	return nil
 }
 
@@ -126,25 +145,34 @@ func (s *Set) Add(ctx context.Context, channel candorv1.Channel, a Address, reas
 // One that is not there is no error.
 func (s *Set) Remove(ctx context.Context, channel candorv1.Channel, a Address) error {
 	k := s.key(channel, a)
-	if err := s.kv.Delete(ctx, hex.EncodeToString(k[:])); err != nil {
+	rev, err := s.kv.Delete(ctx, hex.EncodeToString(k[:]))
+	if err != nil {
 		return fmt.Errorf("take back opt-out: %w", err)
 	}
-	s.set(k, false)
+	s.set(k, rev, false)
 	return nil
 }
 
-func (s *Set) set(k [keyBytes]byte, in bool) {
+// set takes what the bucket said of a key at a revision. Callers and the watch come in any order: the bucket's own decides.
+func (s *Set) set(k [keyBytes]byte, rev uint64, in bool) {
 	sh := &s.shards[k[0]%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	defer s.version.Add(1)
-	before := len(sh.keys)
-	if in {
-		sh.keys[k] = struct{}{}
-	} else {
-		delete(sh.keys, k)
+	before := sh.keys[k]
+	if before != 0 && rev <= before.rev() {
+		return
 	}
-	s.count.Add(int64(len(sh.keys) - before))
+	defer func() {
+		s.version.Add(1)
+		s.tell(k, in)
+	}()
+	sh.keys[k] = stateAt(rev, in)
+	switch {
+	case in && !before.in():
+		s.count.Add(1)
+	case !in && before.in():
+		s.count.Add(-1)
+	}
 }
 
 // mac is one HMAC, kept because making one costs more than using it.

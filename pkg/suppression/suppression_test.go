@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -63,9 +64,9 @@ type watched struct {
 	seen chan string
 }
 
-func (w watched) Watch(ctx context.Context, fn func(string, []byte, bool) error, caughtUp func()) error {
-	return w.KV.Watch(ctx, func(key string, value []byte, deleted bool) error {
-		err := fn(key, value, deleted)
+func (w watched) Watch(ctx context.Context, fn func(string, []byte, uint64, bool) error, caughtUp func()) error {
+	return w.KV.Watch(ctx, func(key string, value []byte, rev uint64, deleted bool) error {
+		err := fn(key, value, rev, deleted)
 		w.seen <- key
 		return err
 	}, caughtUp)
@@ -94,12 +95,71 @@ func TestOptOutReachesEveryProcess(t *testing.T) {
 	if !start(t, kv).Has(sms, phone) {
 		t.Error("the opt-out is not in force after a restart")
 	}
-	if err := kv.Delete(ctx, k); err != nil {
+	if _, err := kv.Delete(ctx, k); err != nil {
 		t.Fatal(err)
 	}
 	<-w.seen
 	if worker.Has(sms, phone) || worker.Len() != 0 {
 		t.Error("a withdrawn opt-out is still in force")
+	}
+}
+
+// slow holds up the callers of a bucket until the test lets them go on: what they did is in the bucket by then.
+type slow struct {
+	watched
+	written chan chan struct{} // closing what comes out lets the caller go on
+}
+
+func (s slow) wait() {
+	goOn := make(chan struct{})
+	s.written <- goOn
+	<-goOn
+}
+
+func (s slow) Put(ctx context.Context, key string, value []byte) (uint64, error) {
+	rev, err := s.KV.Put(ctx, key, value)
+	s.wait()
+	return rev, err
+}
+
+func (s slow) Delete(ctx context.Context, key string) (uint64, error) {
+	rev, err := s.KV.Delete(ctx, key)
+	s.wait()
+	return rev, err
+}
+
+// A STOP that came between a START and its effect in memory was forgotten until the next restart, and the other way round.
+func TestTheBucketsOrderDecidesNotTheCallers(t *testing.T) {
+	t.Parallel()
+	phone := pii.NewPhone("+15005550006")
+	add := func(ctx context.Context, s *suppression.Set) error { return s.Add(ctx, sms, phone, "STOP") }
+	remove := func(ctx context.Context, s *suppression.Set) error { return s.Remove(ctx, sms, phone) }
+	for _, tt := range []struct {
+		name         string
+		first, later func(context.Context, *suppression.Set) error
+		want         bool
+	}{{"STOP after START", remove, add, true}, {"START after STOP", add, remove, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kv := slow{watched{bucket(t, bustest.New(t)), make(chan string, 10)}, make(chan chan struct{})}
+			s := start(t, kv)
+			first, later := make(chan error, 1), make(chan error, 1)
+			go func() { first <- tt.first(t.Context(), s) }()
+			firstGoesOn := <-kv.written
+			<-kv.seen
+			go func() { later <- tt.later(t.Context(), s) }()
+			close(<-kv.written)
+			<-kv.seen // memory has heard of both, in the bucket's order
+			err := <-later
+			close(firstGoesOn)
+			if err := errors.Join(err, <-first); err != nil {
+				t.Fatal(err)
+			}
+			want := map[bool]int{true: 1}[tt.want]
+			if s.Has(sms, phone) != tt.want || s.Len() != want {
+				t.Errorf("memory says opted out: %v, %d of them; want %v", s.Has(sms, phone), s.Len(), tt.want)
+			}
+		})
 	}
 }
 
@@ -178,9 +238,9 @@ type fake struct {
 	keys []string
 }
 
-func (f *fake) Watch(ctx context.Context, fn func(string, []byte, bool) error, caughtUp func()) error {
-	for _, k := range f.keys {
-		if err := fn(k, nil, false); err != nil {
+func (f *fake) Watch(ctx context.Context, fn func(string, []byte, uint64, bool) error, caughtUp func()) error {
+	for i, k := range f.keys {
+		if err := fn(k, nil, uint64(i)+1, false); err != nil {
 			return err
 		}
 	}
@@ -209,10 +269,10 @@ type many struct {
 	n int
 }
 
-func (m *many) Watch(ctx context.Context, fn func(string, []byte, bool) error, caughtUp func()) error {
+func (m *many) Watch(ctx context.Context, fn func(string, []byte, uint64, bool) error, caughtUp func()) error {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range m.n {
-		if err := fn(fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()), nil, false); err != nil {
+	for i := range m.n {
+		if err := fn(fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()), nil, uint64(i)+1, false); err != nil {
 			return err
 		}
 	}

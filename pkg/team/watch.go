@@ -2,6 +2,8 @@ package team
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -90,6 +92,9 @@ func (w *Watch) Fold(m bus.Stored) error {
 		case incident.KindReopen:
 			w.end()
 			raise(candorv1.AlertKind_ALERT_KIND_DECLARED, words.reopened())
+			if held := slices.Sorted(maps.Keys(w.paused)); len(held) > 0 {
+				w.pause(raise(candorv1.AlertKind_ALERT_KIND_PAUSED, words.stillPaused(held)), held)
+			}
 		}
 	case *candorv1.BreachEvent_Paused:
 		kind, text := candorv1.AlertKind_ALERT_KIND_PAUSED, words.paused(ev.Paused)
@@ -128,17 +133,23 @@ func over(a *candorv1.Alert) {
 	}
 }
 
-// end is when nothing that was asked before needs an answer.
+// end is when nothing that was asked before needs an answer. What is paused stays so, which matters again if the incident is
+// opened again.
 func (w *Watch) end() {
 	for _, a := range w.alerts {
 		a.Over = true
 	}
-	clear(w.paused)
 	clear(w.asks)
 }
 
-// closing voids what can be decided no more. A pause holds the closing note too.
+// closing voids what can be decided no more, and what is true no more: that customers are being told. A pause holds the closing
+// note too.
 func (w *Watch) closing() {
+	for _, a := range w.alerts {
+		if a.GetKind() == candorv1.AlertKind_ALERT_KIND_DECLARED {
+			a.Over = true
+		}
+	}
 	for key, a := range w.asks {
 		over(a)
 		delete(w.asks, key)

@@ -156,6 +156,17 @@ func TestEventsMakeAlerts(t *testing.T) {
 		{"it is closed", events(decided("weekly", ask), closing(), closedNow()), "(overdue-10) (closed-20) closed-30"},
 		{"an end waits, and is approved", events(added("close", "close-1"), added("update", "w1"), addedApproved("close-1")), "(draft-10) (draft-20) closed-30"},
 		{"it is opened again", events(closing(), closedNow(), added("reopen", "reopen-1"), addedApproved("reopen-1")), "(closed-10) (closed-20) (draft-30) declared-40"},
+		{
+			"what was paused before the end still is when it is opened again",
+			events(byService(pausedFor(sms)), closing(), closedNow(), added("reopen", "reopen-1"), addedApproved("reopen-1")),
+			"(threshold-10) (closed-20) (closed-30) (draft-40) declared-50 paused-50",
+		},
+		{
+			"until somebody resumes",
+			events(pausedFor(sms), closing(), closedNow(), added("reopen", "reopen-1"), addedApproved("reopen-1"), resumed(sms)),
+			"(paused-10) (closed-20) (closed-30) (draft-40) declared-50 (paused-50)",
+		},
+		{"nobody is reminded that customers are being told", events(drafted(), approved(), closing()), "(draft-10) (declared-20) closed-30"},
 		{"a pause outlasts the beginning of the end", events(pausedFor(), closing()), "paused-10 closed-20"},
 		{"it is aborted", events(drafted(), approved(), pausedFor(), added("resend", "w0-r1"), abortedNow()), "(draft-10) (declared-20) (paused-30) (draft-40) aborted-50"},
 		{"it is shredded", events(abortedNow(), shreddedNow()), "(aborted-10)"},

@@ -2,6 +2,7 @@ package team
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"candor/pkg/incident"
@@ -43,6 +44,13 @@ func (w words) paused(p *candorv1.Paused) string {
 	return w.asks(fmt.Sprintf("somebody paused %s of incident %s; nothing is sent there until it goes on", channels(p.GetChannels()), w.incident), "resume")
 }
 
+func (w words) stillPaused(chs []candorv1.Channel) string {
+	if slices.Contains(chs, candorv1.Channel_CHANNEL_UNSPECIFIED) {
+		chs = nil
+	}
+	return w.asks(fmt.Sprintf("%s of incident %s is paused since before it was closed; nothing is sent there until it goes on", channels(chs), w.incident), "resume")
+}
+
 // threshold gives as much of the reason as there is room for.
 func (w words) threshold(p *candorv1.Paused) string {
 	with := func(reason string) string {
@@ -71,6 +79,8 @@ func (w words) overdue(d *candorv1.FollowUpDecided) string {
 		why = "has no text, and waits for your word"
 	case "late":
 		why = "is late, and waits for your word"
+	case "held":
+		why = "is late after a pause, and waits for your word"
 	}
 	return w.asks(fmt.Sprintf("%s of incident %s, due %s, %s", d.GetName(), w.incident, d.GetDueAt().AsTime().Format("2 Jan 15:04 UTC"), why), "followup")
 }

@@ -7,17 +7,22 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/audience"
+	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/roster"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// Standing tells where one customer stands, from all their notices.
-func Standing(notices []*candorv1.FoundNotice) Asked {
+// Standing tells where one customer of an incident stands, from all their notices.
+func Standing(inc *incident.Incident, notices []*candorv1.FoundNotice) Asked {
 	return func(wave string, _ uint32, _ int) audience.States {
+		var waves []string // none are all
+		if wave != "" {
+			waves = inc.Sharing(wave)
+		}
 		return func(ch candorv1.Channel) (best candorv1.NoticeState) {
 			for _, n := range notices {
-				if n.GetKey().GetChannel() == ch && (wave == "" || n.GetKey().GetWave() == wave) &&
+				if n.GetKey().GetChannel() == ch && (wave == "" || slices.Contains(waves, n.GetKey().GetWave())) &&
 					journal.Weight(n.GetState()) > journal.Weight(best) {
 					best = n.GetState()
 				}
@@ -29,7 +34,7 @@ func Standing(notices []*candorv1.FoundNotice) Asked {
 
 // For makes the timeline that of one customer: what they got, and what they will get.
 func (b *Builder) For(p *roster.Page, slot uint32, notices []*candorv1.FoundNotice, barred Barred) error {
-	c := b.Counter(Standing(notices), barred)
+	c := b.Counter(Standing(b.in.Incident, notices), barred)
 	c.customer(p, int(slot))
 	b.Add(c)
 	var mine []*candorv1.TimelineEntry

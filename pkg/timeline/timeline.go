@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/audience"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
 	"candor/pkg/playbook"
@@ -34,6 +35,8 @@ type Input struct {
 	// Status of the incident; nil if nothing was ever sent.
 	Status     *candorv1.Status
 	Now, Until time.Time
+	// Clock says how fast the calendar goes.
+	Clock clock.Clock
 	// Zones are those of the customers on file: a message waits until the one before it has gone out in all of them.
 	Zones []string
 	// Slack is how far beside its instant a message may start.
@@ -58,6 +61,11 @@ type Builder struct {
 	rounds []*round
 	// free is when the follow-ups, updates and corrections so far have gone out everywhere.
 	free time.Time
+	// gone is when a wave that is going out will have gone out everywhere.
+	gone map[string]time.Time
+	// table and standing say what waits for what.
+	table    timetable.Timetable
+	standing timetable.Standing
 	// starts says of an entry from when on it goes out, and at the latest.
 	starts map[*candorv1.TimelineEntry]span
 }
@@ -80,7 +88,10 @@ type channel struct {
 
 // New reads what went out and what comes.
 func New(in Input) (*Builder, error) {
-	b := &Builder{in: in, zone: in.Plan.Playbook.TimeZone, starts: map[*candorv1.TimelineEntry]span{}}
+	b := &Builder{
+		in: in, zone: in.Plan.Playbook.TimeZone, starts: map[*candorv1.TimelineEntry]span{}, gone: map[string]time.Time{},
+		table: timetable.New(in.Incident, in.Plan.Playbook.FollowUps, in.Clock), standing: timetable.StandingOf(in.Status),
+	}
 	if f := in.Plan.Playbook.FollowUps; f != nil {
 		b.zone = cmp.Or(f.TimeZone, b.zone)
 	}
@@ -90,7 +101,14 @@ func New(in Input) (*Builder, error) {
 			e := b.sent(wave)
 			b.past = append(b.past, e)
 			if e.GetState() == candorv1.TimelineState_TIMELINE_STATE_RUNNING {
+				b.gone[wave] = b.goesOut(e, in.Now)
 				b.follow(e, in.Now)
+			}
+			continue
+		}
+		if inc.Ended() { // in the middle of it: what was sent is past, and the rest never comes
+			if e := b.sent(wave); len(e.GetChannels()) > 0 {
+				b.past = append(b.past, e)
 			}
 			continue
 		}
@@ -235,7 +253,9 @@ type span struct{ from, latest time.Time }
 
 // comes takes in a message that will be sent, at due or, if that is past, now.
 func (b *Builder) comes(e *candorv1.TimelineEntry, wave, base string, due time.Time) error {
-	e.DueAt = timestamppb.New(due)
+	if e.GetDueAt() == nil {
+		e.DueAt = timestamppb.New(due)
+	}
 	if due.Before(b.in.Now) {
 		due = b.in.Now
 	}
@@ -300,19 +320,69 @@ func (b *Builder) follow(e *candorv1.TimelineEntry, due time.Time) {
 	start := due
 	if b.free.After(due) {
 		start = b.free
-		if _, comes := b.starts[e]; comes {
-			b.starts[e] = span{due, start}
-		}
 		b.noteOnce("a message waits until the one before it has gone out in every time zone")
 	}
-	for ch, terms := range words.Each {
-		c := b.channel(ch, terms, plan)
-		for _, zone := range b.in.Zones {
-			if _, until, ok := c.hours(zone).window(start, c.work, 0); ok && until.After(b.free) {
-				b.free = until
+	if e.GetCorrects() != "" {
+		for _, wave := range b.in.Incident.Sharing(e.GetCorrects()) {
+			if b.gone[wave].After(start) {
+				start = b.gone[wave]
 			}
 		}
 	}
+	if _, comes := b.starts[e]; comes && start.After(due) {
+		b.starts[e] = span{due, start}
+	}
+	if until := b.everywhere(words, plan, start); until.After(b.free) {
+		b.free = until
+	}
+}
+
+// everywhere is when words that begin to go out at an instant have gone out on every channel in every zone.
+func (b *Builder) everywhere(words *playbook.Wave, plan *candorv1.WavePlan, start time.Time) (last time.Time) {
+	for ch, terms := range words.Each {
+		c := b.channel(ch, terms, plan)
+		for _, zone := range b.in.Zones {
+			if _, until, ok := c.hours(zone).window(start, c.work, 0); ok && until.After(last) {
+				last = until
+			}
+		}
+	}
+	return last
+}
+
+// goesOut is when a wave that is going out will have gone out on every channel of which notices are left; zero if nobody can
+// say so.
+func (b *Builder) goesOut(e *candorv1.TimelineEntry, now time.Time) (last time.Time) {
+	words, plan, err := b.words(e.GetWave(), b.in.Incident.BaseOf(e.GetWave()))
+	if err != nil {
+		return last // which is said where the words are needed
+	}
+	for _, left := range e.GetChannels() {
+		terms := words.Terms(left.GetChannel())
+		if left.GetLeft() == 0 || terms == nil || left.GetChannel() == candorv1.Channel_CHANNEL_CALL {
+			continue
+		}
+		c := b.channel(left.GetChannel(), terms, plan)
+		for _, zone := range b.in.Zones {
+			if _, until, ok := c.hours(zone).window(now, c.work, 0); ok && until.After(last) {
+				last = until
+			}
+		}
+	}
+	return last
+}
+
+// waits says that a message that is due waits for a wave, or does not if that is empty.
+func (b *Builder) waits(e *candorv1.TimelineEntry, what, wave string) {
+	if wave == "" {
+		return
+	}
+	e.WaitsFor = wave
+	if e.GetCorrects() != "" {
+		b.noteOnce("%s corrects %s, and waits until that has gone out to everybody: %s has not", what, e.GetCorrects(), wave)
+		return
+	}
+	b.noteOnce("%s waits until %s has gone out", what, wave)
 }
 
 // decided takes in what was skipped, and what asks.
@@ -327,10 +397,14 @@ func (b *Builder) decided() {
 		case candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SKIP:
 			b.past = append(b.past, b.undecided(d.FollowUpDecided, candorv1.TimelineState_TIMELINE_STATE_SKIPPED))
 		case candorv1.FollowUpDecision_FOLLOW_UP_DECISION_ASK:
-			b.past = append(b.past, b.undecided(d.FollowUpDecided, candorv1.TimelineState_TIMELINE_STATE_ASKS))
-			if inc.Running() {
-				b.note("%s, due %s, waits for a person: candor followup %s", d.GetName(), b.local(d.GetDueAt().AsTime()), inc.ID)
+			if !slices.Contains(inc.Asks(), d) { // the incident ended, and nobody can answer any more
+				e := b.undecided(d.FollowUpDecided, candorv1.TimelineState_TIMELINE_STATE_SKIPPED)
+				e.Reason = timetable.ReasonClosed
+				b.past = append(b.past, e)
+				continue
 			}
+			b.past = append(b.past, b.undecided(d.FollowUpDecided, candorv1.TimelineState_TIMELINE_STATE_ASKS))
+			b.note("%s, due %s, waits for a person: candor followup %s", d.GetName(), b.local(d.GetDueAt().AsTime()), inc.ID)
 		}
 	}
 }
@@ -349,11 +423,10 @@ func (b *Builder) undecided(d *candorv1.FollowUpDecided, state candorv1.Timeline
 
 // due takes in what the timetable would decide, and what waits for a second person.
 func (b *Builder) due() error {
-	inc := b.in.Incident
 	next := time.Time{} // follow-up, for news that goes in its place
-	for _, c := range timetable.New(inc, b.in.Plan.Playbook.FollowUps, timetable.Grace).Coming(b.in.Now, b.in.Until) {
+	for _, c := range b.table.Coming(b.in.Now, b.in.Until) {
 		if b.asked(c.FollowUpDecided) {
-			continue // what falls because nobody answered stands there as a question
+			continue // what falls because nobody answered, or can, stands there already
 		}
 		e := b.undecided(c.FollowUpDecided, candorv1.TimelineState_TIMELINE_STATE_COMING)
 		if e.GetName() != "" && next.IsZero() {
@@ -371,6 +444,9 @@ func (b *Builder) due() error {
 			if a := b.addition(c.GetWave()); a != nil {
 				e.Wave, e.Kind, e.Corrects = c.GetWave(), a.GetKind(), a.GetCorrects()
 			}
+			if !c.At.After(b.in.Now) {
+				b.waits(e, cmp.Or(e.GetWave(), e.GetName()), b.table.WaitsFor(c.FollowUpDecided, b.standing, b.in.Now))
+			}
 			if err := b.comes(e, c.GetWave(), c.GetBase(), c.At); err != nil {
 				return err
 			}
@@ -382,7 +458,8 @@ func (b *Builder) due() error {
 // asked says that a question about the same message stands there already.
 func (b *Builder) asked(d *candorv1.FollowUpDecided) bool {
 	same := func(e *candorv1.TimelineEntry) bool {
-		return e.GetState() == candorv1.TimelineState_TIMELINE_STATE_ASKS && e.GetName() == d.GetName() && e.GetDueAt().AsTime().Equal(d.GetDueAt().AsTime())
+		stands := e.GetState() == candorv1.TimelineState_TIMELINE_STATE_ASKS || e.GetState() == candorv1.TimelineState_TIMELINE_STATE_SKIPPED
+		return stands && cmp.Or(e.GetName(), e.GetWave()) == d.GetName() && e.GetDueAt().AsTime().Equal(d.GetDueAt().AsTime())
 	}
 	return d.GetDecision() == candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SKIP &&
 		(slices.ContainsFunc(b.coming, same) || slices.ContainsFunc(b.past, same))
@@ -411,6 +488,9 @@ func (b *Builder) drafts(next time.Time) error {
 			due = next
 		}
 		e := &candorv1.TimelineEntry{Wave: a.GetWave(), Kind: a.GetKind(), State: candorv1.TimelineState_TIMELINE_STATE_DRAFT, Corrects: a.GetCorrects()}
+		if !due.After(b.in.Now) {
+			b.waits(e, a.GetWave(), b.table.Unread(a.GetCorrects(), b.standing))
+		}
 		if err := b.comes(e, a.GetWave(), "", due); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/audience"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
 	"candor/pkg/pii"
@@ -73,6 +74,12 @@ func told() story {
 		}}},
 		Waves: map[string]*candorv1.WavePlanned{"w0": {}},
 	}}
+}
+
+// unplanned is before the planner has worked out who gets the first notice.
+func (s story) unplanned() story {
+	s.Waves = nil
+	return s
 }
 
 func (s story) decided(name string, due time.Time, what candorv1.FollowUpDecision, wave, base, reason string) story {
@@ -232,6 +239,12 @@ Nov 24 12:00  coming closing_note w9
 `},
 		{"closed", told().in(candorv1.IncidentState_INCIDENT_STATE_CLOSED), nil, 30, "Nov 23 12:00  past first_notice w0\n- the incident is closed: nothing is sent any more\n"},
 		{"aborted", told().in(candorv1.IncidentState_INCIDENT_STATE_ABORTED), nil, 30, "Nov 23 12:00  past first_notice w0\n- the incident was aborted: nothing is sent any more\n"},
+		{"aborted before it was planned", told().unplanned().in(candorv1.IncidentState_INCIDENT_STATE_ABORTED), nil, 30, "- the incident was aborted: nothing is sent any more\n"},
+		{
+			"aborted while a canary was out", told().unplanned().in(candorv1.IncidentState_INCIDENT_STATE_ABORTED),
+			&candorv1.Status{Waves: []*candorv1.WaveStatus{{Wave: "w0", Channels: []*candorv1.ChannelStatus{{Channel: sms, Settled: true, States: map[string]uint64{"accepted": 4}}}}}},
+			30, "Nov 23 12:00  past first_notice w0\n  sms 4\n- the incident was aborted: nothing is sent any more\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -266,13 +279,34 @@ func TestWhatWillAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `Nov 23 12:00  past first_notice w0
-Nov 27 12:00  coming follow_up apology prepared
+Nov 26 12:00  coming follow_up apology prepared
 Nov 30 10:00  asks follow_up weekly no_text
 Dec 7 10:00  asks follow_up weekly no_text
 - nothing is prepared for the follow-up weekly: without news, it will wait for a person
 `
 	if got := lines(b.Timeline()); got != want {
 		t.Errorf("timeline is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// In a rehearsal a follow-up is due for hours before the machine comes to it. The timeline calls it late when the service does.
+func TestARehearsalIsAsLateAsItsService(t *testing.T) {
+	t.Parallel()
+	set := starter(t)
+	pb := *set.Playbook
+	f := *pb.FollowUps
+	f.Cadence = slices.Clone(f.Cadence)
+	f.Cadence[0].IfLate = playbook.Late{Skip: true}
+	pb.FollowUps = &f
+	now := noon.Add(3*24*time.Hour + 2*time.Hour) // two hours after the first follow-up was due
+	for speed, want := range map[float64]string{1: "skipped follow_up apology late", 3600: "coming follow_up apology prepared"} {
+		b, err := New(Input{Incident: told().Incident, Plan: &notice.Set{Playbook: &pb}, Now: now, Until: now.Add(time.Hour), Clock: clock.Fast(now, now, speed)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(b.Timeline()); !strings.Contains(got, want) {
+			t.Errorf("at %g times the speed the timeline is\n%s\nwant %s", speed, got, want)
+		}
 	}
 }
 
@@ -301,6 +335,82 @@ func TestWhatComesWaitsForWhatCameBefore(t *testing.T) {
 		if got := lines(b.Timeline()); !strings.Contains(got, want) {
 			t.Errorf("with %v the timeline is\n%s\nwant\n%s", tt.zones, got, want)
 		}
+	}
+}
+
+// What waits keeps the hour for which it was ordered, says what it waits for, and begins when that has gone out.
+func TestACorrectionWaitsForWhatItCorrects(t *testing.T) {
+	t.Parallel()
+	now := noon.Add(10 * time.Hour) // 22:00 in New York: its texts wait for the morning
+	correction := &candorv1.Addition{Wave: "w1", Kind: incident.KindCorrection, Text: update, Audience: "told", Corrects: "w0"}
+	draft := &candorv1.Addition{Wave: "w2", Kind: incident.KindCorrection, Text: update, Audience: "told", Corrects: "w0"}
+	inc := told().adds(now.Add(-time.Hour), correction).adds(time.Time{}, draft)
+	states := map[string]uint64{"accepted": 98, "waiting": 2}
+	for _, tt := range []struct {
+		name, waits string
+		channel     *candorv1.ChannelStatus
+	}{
+		{"for two who wait for their hours", "w0", &candorv1.ChannelStatus{Channel: sms, States: states}},
+		{"for those who are tried again", "w0", &candorv1.ChannelStatus{Channel: sms, States: states, Retrying: 2}},
+		{"for a step", "w0", &candorv1.ChannelStatus{Channel: email, ToCome: 1}},
+		{"for nobody", "", &candorv1.ChannelStatus{Channel: sms, States: map[string]uint64{"accepted": 98, "failed": 2}, Settled: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			status := &candorv1.Status{Waves: []*candorv1.WaveStatus{{Wave: "w0", Channels: []*candorv1.ChannelStatus{tt.channel}}}}
+			b, err := New(Input{
+				Incident: inc.Incident, Plan: starter(t), Status: status, Now: now, Until: now.Add(24 * time.Hour), Zones: []string{"America/New_York"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tl := b.Timeline()
+			for _, wave := range []string{"w1", "w2"} {
+				i := slices.IndexFunc(tl.GetEntries(), func(e *candorv1.TimelineEntry) bool { return e.GetWave() == wave })
+				if i < 0 || tl.GetEntries()[i].GetWaitsFor() != tt.waits {
+					t.Errorf("%s waits for another wave than %q: %v", wave, tt.waits, tl)
+				}
+			}
+			if e := tl.GetEntries()[1]; e.GetWave() == "w1" && !e.GetDueAt().AsTime().Equal(now.Add(-time.Hour)) {
+				t.Errorf("it was ordered for %s, and is due %s", now.Add(-time.Hour), e.GetDueAt().AsTime())
+			}
+			if said := slices.ContainsFunc(tl.GetNotes(), func(n string) bool { return strings.Contains(n, "w1 corrects w0, and waits") }); said != (tt.waits != "") {
+				t.Errorf("notes are %q", tl.GetNotes())
+			}
+		})
+	}
+}
+
+func TestNobodyIsOfferedWhatTheEndCameBefore(t *testing.T) {
+	t.Parallel()
+	now := noon.Add(48 * time.Hour)
+	inc := told().adds(noon, &candorv1.Addition{Wave: "w1", Kind: incident.KindUpdate, Text: update, Audience: "told"}).
+		decided("w1", noon, candorv1.FollowUpDecision_FOLLOW_UP_DECISION_ASK, "", "", "late")
+	for _, state := range []candorv1.IncidentState{candorv1.IncidentState_INCIDENT_STATE_CLOSED, candorv1.IncidentState_INCIDENT_STATE_DECLARED} {
+		is := *inc.Incident
+		if is.State = state; state == candorv1.IncidentState_INCIDENT_STATE_DECLARED {
+			is.ReopenedAt = now.Add(-time.Hour)
+		}
+		b, err := New(Input{Incident: &is, Plan: starter(t), Now: now, Until: now.Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lines(b.Timeline()); strings.Count(got, "skipped update w1") != 1 || !strings.Contains(got, "closed") || strings.Contains(got, "asks") || strings.Contains(got, "candor followup") {
+			t.Errorf("%v: %s", state, got)
+		}
+	}
+}
+
+// Whoever got the words of a wave as an added row, or by a resend, was told by it.
+func TestOneCustomerStandsWhereTheWordsReachedThem(t *testing.T) {
+	t.Parallel()
+	inc := told().adds(noon, &candorv1.Addition{Wave: "w0-a1", Kind: incident.KindRoster, Base: "w0"}).Incident
+	notices := []*candorv1.FoundNotice{{Key: &candorv1.NoticeKey{Wave: "w0-a1", Channel: sms}, State: accepted}}
+	if got := Standing(inc, notices)("w0", 0, 0)(sms); got != accepted {
+		t.Errorf("added and told, and stands at %v", got)
+	}
+	if got := Standing(inc, notices)("w1", 0, 0)(sms); got == accepted {
+		t.Error("told by a wave that never reached them")
 	}
 }
 

@@ -61,7 +61,7 @@ func (t Timetable) Coming(now, until time.Time) (list []Coming) {
 	inc.State = candorv1.IncidentState_INCIDENT_STATE_DECLARED
 	t.inc = &inc
 	for !now.After(until) {
-		for d := t.due(now); d != nil; d = t.due(now) {
+		for d := t.first(now); d != nil; d = t.first(now) {
 			list = append(list, Coming{FollowUpDecided: d, At: now})
 			inc.Decisions = append(slices.Clip(inc.Decisions), incident.Decision{FollowUpDecided: d, At: now})
 		}
@@ -93,6 +93,22 @@ func (t Timetable) Answer(question *incident.Decision, yes bool) (*candorv1.Foll
 	return d, nil
 }
 
-// Behind returns the follow-up, update or correction that is still going out, and which nothing may overtake; empty if
-// there is none.
-func (t Timetable) Behind(s Standing) string { return t.underWay(s.Open) }
+// Behind returns the wave that something to be sent must wait for: a follow-up, update or correction that is still going out,
+// which nothing may overtake, or what a correction corrects; empty if there is none.
+func (t Timetable) Behind(d *candorv1.FollowUpDecided, s Standing) string {
+	if wave := t.underWay(s); wave != "" {
+		return wave
+	}
+	return t.Unread(t.corrects(d), s)
+}
+
+// WaitsFor returns the wave behind which something that is due waits now, of itself; empty if there is none.
+func (t Timetable) WaitsFor(d *candorv1.FollowUpDecided, s Standing, now time.Time) string {
+	if wave := t.behind(d, s, now); wave != "" {
+		return wave
+	}
+	return t.Unread(t.corrects(d), s)
+}
+
+// Unplanned returns a follow-up, update or correction that was decided and is not planned yet; empty if there is none.
+func (t Timetable) Unplanned() string { return t.underWay(Standing{}) }

@@ -58,7 +58,17 @@ func TestALifeOfFollowUps(t *testing.T) {
 					}
 				}
 			},
-			"sent": func(*rapid.T) { clear(l.standing.Open) },
+			"sent": func(*rapid.T) {
+				l.standing.Retried = maps.Clone(l.standing.Open)
+				clear(l.standing.Open)
+			},
+			"tried again": func(*rapid.T) { clear(l.standing.Retried) },
+			"the first notice": func(t *rapid.T) {
+				if l.inc.Waves["w0"] == nil {
+					l.plan("w0", false)
+				}
+				l.standing.Unread["w0"] = rapid.Bool().Draw(t, "goes on")
+			},
 			"somebody is told": func(*rapid.T) {
 				l.standing.Told = true
 			},
@@ -70,6 +80,9 @@ func TestALifeOfFollowUps(t *testing.T) {
 				how := rapid.IntRange(0, 2).Draw(t, "how")
 				in := time.Duration(rapid.IntRange(-1, 100).Draw(t, "in")) * time.Hour
 				l.approve(kind, func(a *candorv1.Addition) {
+					if kind == incident.KindCorrection {
+						a.Corrects = rapid.SampledFrom(l.inc.Begun()).Draw(t, "corrects")
+					}
 					switch how {
 					case 1:
 						a.WithNext = true
@@ -79,10 +92,14 @@ func TestALifeOfFollowUps(t *testing.T) {
 				})
 			},
 			"pause": func(*rapid.T) {
-				l.state(candorv1.IncidentState_INCIDENT_STATE_DECLARED, candorv1.IncidentState_INCIDENT_STATE_PAUSED)
+				if l.inc.State == candorv1.IncidentState_INCIDENT_STATE_DECLARED {
+					l.pause()
+				}
 			},
 			"resume": func(*rapid.T) {
-				l.state(candorv1.IncidentState_INCIDENT_STATE_PAUSED, candorv1.IncidentState_INCIDENT_STATE_DECLARED)
+				if l.inc.State == candorv1.IncidentState_INCIDENT_STATE_PAUSED {
+					l.resume()
+				}
 			},
 			"close": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
@@ -99,10 +116,10 @@ func TestALifeOfFollowUps(t *testing.T) {
 			"answer": func(t *rapid.T) {
 				asks := l.inc.Asks()
 				yes := rapid.Bool().Draw(t, "yes")
-				if len(asks) == 0 || l.inc.State != candorv1.IncidentState_INCIDENT_STATE_DECLARED || yes && l.table().Behind(l.standing) != "" {
+				if len(asks) == 0 || l.inc.State != candorv1.IncidentState_INCIDENT_STATE_DECLARED {
 					return
 				}
-				if d, err := l.table().Answer(asks[0], yes); err == nil {
+				if d, err := l.table().Answer(asks[0], yes); err == nil && (!yes || l.table().Behind(d, l.standing) == "") {
 					l.take(d)
 				}
 			},
@@ -130,7 +147,9 @@ func (l *life) begin(t *rapid.T) {
 				{Name: "regular", Every: every},
 			},
 		},
-		standing: Standing{Told: rapid.IntRange(0, 9).Draw(t, "told") > 0, Open: map[string]bool{}},
+		standing: Standing{
+			Told: rapid.IntRange(0, 9).Draw(t, "told") > 0, Open: map[string]bool{}, Retried: map[string]bool{}, Unread: map[string]bool{},
+		},
 	}
 	for _, e := range l.times.Entries {
 		l.entries = append(l.entries, playbook.FollowUp{
@@ -151,6 +170,13 @@ func (l *life) state(from, to candorv1.IncidentState) {
 func (l *life) wake() {
 	for range 10_000 {
 		v := l.verdict()
+		if v.Decided == nil && v.Hold != nil {
+			if !l.inc.HeldSince(v.Hold.GetName(), v.Hold.GetDueAt().AsTime()).IsZero() {
+				l.Fatalf("%s is held twice", v.Hold.GetName())
+			}
+			l.hold(v.Hold)
+			continue
+		}
 		if v.Decided == nil {
 			l.complete(v)
 			return
@@ -191,6 +217,10 @@ func (l *life) take(d *candorv1.FollowUpDecided) {
 				l.Fatalf("%s, while %s goes out", short(d), wave)
 			}
 		}
+		if a := inc.Additions[d.GetWave()]; a != nil && a.GetAddition().GetCorrects() == "w0" && !inc.DeclaredAt.Before(inc.ReopenedAt) &&
+			(inc.Waves["w0"] == nil || l.standing.Unread["w0"]) {
+			l.Fatalf("%s, while what it corrects goes out", short(d))
+		}
 		if service && !l.standing.Told {
 			l.Fatalf("%s, and nobody was told", short(d))
 		}
@@ -224,14 +254,13 @@ func (l *life) checkOccurrence(d *candorv1.FollowUpDecided, before *incident.Dec
 			}
 		}
 	}
-	late := l.now.Sub(due)
+	late := l.table().late(d.GetName(), due, l.now)
+	why := d.GetReason() == ReasonLate || d.GetReason() == ReasonHeld
 	policy := l.table().named(d.GetName()).IfLate
 	switch {
 	case before != nil, missed, d.GetReason() == ReasonApart:
-	case late > Grace && policy.Skip && d.GetReason() != ReasonLate,
-		late > Grace && late > policy.Within && d.GetReason() != ReasonLate,
-		late <= max(Grace, policy.Within) && d.GetReason() == ReasonLate && !policy.Skip,
-		late <= Grace && d.GetReason() == ReasonLate:
+	case late > grace && policy.Skip && !why, late > grace && late > policy.Within && !why,
+		late <= max(grace, policy.Within) && why && !policy.Skip, late <= grace && why:
 		l.Fatalf("%s, %s late, and the policy is %q", short(d), late, policy)
 	}
 }
@@ -253,7 +282,7 @@ func (l *life) checkNews(d *candorv1.FollowUpDecided) {
 	if d.GetReason() == ReasonNews && !newest {
 		l.Fatalf("%s, and there is newer news", short(d))
 	}
-	if d.GetReason() == ReasonSuperseded && newest && !a.ApprovedAt.Before(l.inc.ReopenedAt) {
+	if d.GetReason() == ReasonSuperseded && newest {
 		l.Fatalf("%s, and there is no newer news", short(d))
 	}
 }

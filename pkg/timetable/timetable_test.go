@@ -2,6 +2,7 @@ package timetable
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/cadence"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/playbook"
 	candorv1 "candor/proto/candor/v1"
@@ -49,13 +51,13 @@ func daily(t *testing.T) *desk {
 		inc:      &incident.Incident{ID: "acme", State: candorv1.IncidentState_INCIDENT_STATE_DECLARED, DeclaredAt: told},
 		times:    cadence.Cadence{AtMost: 52, Entries: []cadence.Entry{{Name: "daily", Every: every}}},
 		entries:  []playbook.FollowUp{{Name: "daily", Send: "standing"}},
-		standing: Standing{Told: true, Open: map[string]bool{}},
+		standing: Standing{Told: true, Open: map[string]bool{}, Retried: map[string]bool{}, Unread: map[string]bool{}},
 		now:      told,
 	}
 }
 
 func (d *desk) table() Timetable {
-	return Timetable{inc: d.inc, followUps: &playbook.FollowUps{Cadence: d.entries}, times: d.times, grace: Grace}
+	return Timetable{inc: d.inc, followUps: &playbook.FollowUps{Cadence: d.entries}, times: d.times, grace: grace}
 }
 
 // at sets the clock to an hour of a day after the first notice, which is day 0.
@@ -97,6 +99,25 @@ func (d *desk) record(e *candorv1.FollowUpDecided) {
 	})
 }
 
+func (d *desk) hold(h *candorv1.FollowUpHeld) {
+	d.change(func(inc *incident.Incident) {
+		inc.Holds = append(slices.Clip(inc.Holds), incident.Hold{FollowUpHeld: h, At: d.now})
+	})
+}
+
+// pause and resume do so now.
+func (d *desk) pause() {
+	d.change(func(inc *incident.Incident) {
+		inc.State, inc.PausedAt = candorv1.IncidentState_INCIDENT_STATE_PAUSED, d.now
+	})
+}
+
+func (d *desk) resume() {
+	d.change(func(inc *incident.Incident) {
+		inc.State, inc.ResumedAt = candorv1.IncidentState_INCIDENT_STATE_DECLARED, d.now
+	})
+}
+
 // plan makes a wave one that was planned; open are its notices still to be sent.
 func (d *desk) plan(wave string, open bool) {
 	d.change(func(inc *incident.Incident) {
@@ -114,6 +135,10 @@ func (d *desk) decide() (said []string) {
 	d.Helper()
 	for {
 		v := d.verdict()
+		if v.Decided == nil && v.Hold != nil {
+			d.hold(v.Hold)
+			continue
+		}
 		if v.Decided == nil {
 			if v.Held != nil {
 				said = append(said, v.Held.GetName()+" waits for "+v.Behind)
@@ -174,7 +199,7 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.entries[0].Send = ""
 			d.at(0, 10, 0).wants("daily 23 10:00 ask: no_text")
 			d.at(0, 20, 0).wants()
-			d.at(1, 10, 0).wants("daily 23 10:00 skip: superseded", "daily 24 10:00 ask: no_text")
+			d.at(1, 10, 0).wants("daily 23 10:00 skip: unanswered", "daily 24 10:00 ask: no_text")
 		}},
 		{"of several that were missed the last one is sent, if it is not too late", func(d *desk) {
 			d.entries[0].IfLate.Within = 3 * time.Hour
@@ -259,7 +284,7 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.approve(update, nil)
 			d.wants("w1 23 11:00 send w1: news")
 		}},
-		{"two never overlap, and the second becomes late", func(d *desk) {
+		{"two never overlap, and what waits does not become late", func(d *desk) {
 			d.entries[0].IfLate.Skip = true
 			d.at(0, 10, 0)
 			d.record(d.verdict().Decided)
@@ -267,10 +292,85 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.at(1, 10, 0).wants("daily waits for w1")
 			d.plan("w1", true)
 			d.at(1, 10, 4).wants("daily waits for w1")
-			d.at(1, 10, 6).wants("daily 24 10:00 skip: late")
-			d.at(2, 10, 0).wants("daily waits for w1")
-			d.plan("w1", false)
+			d.at(1, 20, 0).wants("daily waits for w1")
+			d.at(2, 10, 0).wants("daily 24 10:00 skip: missed", "daily waits for w1")
+			d.at(2, 16, 0).plan("w1", false)
 			d.wants("daily 25 10:00 send w2=standing: prepared")
+		}},
+		{"an update that waits for days asks nobody", func(d *desk) {
+			d.times.AtMost = 0
+			d.approve(update, nil)
+			d.wants("w1 23 09:00 send w1: news")
+			d.plan("w1", true)
+			d.approve(update, nil)
+			d.wants("w2 waits for w1")
+			d.at(3, 9, 0).wants("w2 waits for w1")
+			d.plan("w1", false)
+			d.wants("w2 23 09:00 send w2: news")
+		}},
+		{"what waited and was paused then is late by the pause", func(d *desk) {
+			d.times.AtMost = 0
+			d.approve(update, nil)
+			d.wants("w1 23 09:00 send w1: news")
+			d.plan("w1", true)
+			d.approve(update, nil)
+			d.wants("w2 waits for w1")
+			d.at(2, 9, 0).pause()
+			d.plan("w1", false)
+			d.at(3, 9, 1).resume()
+			d.wants("w2 23 09:00 ask: held")
+		}},
+		{"attempts that are left hold the next one up for an hour", func(d *desk) {
+			d.times.AtMost = 0
+			d.approve(update, nil)
+			d.wants("w1 23 09:00 send w1: news")
+			d.standing.Retried["w1"] = true
+			d.at(0, 12, 0).approve(correction, func(a *candorv1.Addition) { a.Corrects = "w1" })
+			d.wants("w2 waits for w1")
+			d.at(0, 12, 59).wants("w2 waits for w1")
+			d.at(0, 13, 0).wants("w2 23 12:00 send w2: news")
+		}},
+		{"a notice that nobody tried holds the next one up however long", func(d *desk) {
+			d.times.AtMost = 0
+			d.approve(update, nil)
+			d.wants("w1 23 09:00 send w1: news")
+			d.standing.Retried["w1"], d.standing.Open["w1"] = true, true
+			d.approve(update, nil)
+			d.wants("w2 waits for w1")
+			d.at(2, 9, 0).wants("w2 waits for w1")
+		}},
+		{"a correction of the first notice waits until everybody has it, and holds up nobody else", func(d *desk) {
+			d.plan("w0", false)
+			d.standing.Unread["w0"] = true
+			d.approve(correction, func(a *candorv1.Addition) { a.Corrects = "w0" })
+			d.wants("w1 waits for w0")
+			d.at(0, 10, 0).wants("daily 23 10:00 send w2=standing: prepared", "w1 waits for w0")
+			d.at(2, 9, 0)
+			d.standing.Unread["w0"] = false
+			d.wants("w1 23 09:00 send w1: news", "daily 24 10:00 ask: late")
+		}},
+		{"a correction waits for those who were added, and for a resend", func(d *desk) {
+			d.times.AtMost = 0
+			d.plan("w0", false)
+			for wave, kind := range map[string]string{"w0-a1": incident.KindRoster, "w0-r1": incident.KindResend} {
+				d.change(func(inc *incident.Incident) {
+					all := maps.Clone(inc.Additions)
+					if all == nil {
+						all = map[string]*incident.Addition{}
+					}
+					all[wave] = &incident.Addition{ApprovedBy: "B", ApprovedAt: d.now, AdditionDrafted: &candorv1.AdditionDrafted{Addition: &candorv1.Addition{Wave: wave, Kind: kind, Base: "w0"}}}
+					inc.Additions = all
+				})
+			}
+			d.approve(correction, func(a *candorv1.Addition) { a.Corrects = "w0" })
+			d.wants("w1 waits for w0-a1")
+			d.plan("w0-a1", false)
+			d.wants("w1 waits for w0-r1")
+			d.plan("w0-r1", false)
+			d.standing.Unread["w0-r1"] = true
+			d.wants("w1 waits for w0-r1")
+			d.standing.Unread["w0-r1"] = false
+			d.wants("w1 23 09:00 send w1: news")
 		}},
 		{"what is due earlier goes first", func(d *desk) {
 			d.entries[0].IfLate.Within = 10 * time.Hour
@@ -305,10 +405,10 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.at(1, 10, 0).wants("daily 24 10:00 send w2=standing: prepared")
 		}},
 		{"nothing is decided while it is paused, and then it is late", func(d *desk) {
-			d.change(func(inc *incident.Incident) { inc.State = candorv1.IncidentState_INCIDENT_STATE_PAUSED })
+			d.pause()
 			d.at(1, 11, 0).wants()
-			d.change(func(inc *incident.Incident) { inc.State = candorv1.IncidentState_INCIDENT_STATE_DECLARED })
-			d.wants("daily 23 10:00 skip: missed", "daily 24 10:00 ask: late")
+			d.resume()
+			d.wants("daily 23 10:00 skip: missed", "daily 24 10:00 ask: held")
 		}},
 		{"what would have been due while it was closed does not exist", func(d *desk) {
 			d.entries[0].Send = ""
@@ -318,7 +418,7 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.change(func(inc *incident.Incident) {
 				inc.State, inc.ReopenedAt = candorv1.IncidentState_INCIDENT_STATE_DECLARED, told.Add(80*time.Hour)
 			})
-			d.at(3, 18, 0).wants("daily 23 10:00 skip: superseded")
+			d.at(3, 18, 0).wants("daily 23 10:00 skip: closed")
 			d.at(4, 10, 0).wants("daily 27 10:00 ask: no_text")
 		}},
 		{"news that the end came before falls", func(d *desk) {
@@ -326,11 +426,32 @@ func TestWhatBecomesOfWhatIsDue(t *testing.T) {
 			d.approve(correction, nil)
 			d.approve(update, func(a *candorv1.Addition) { a.At = timestamppb.New(told.Add(5 * time.Hour)) })
 			d.change(func(inc *incident.Incident) { inc.ReopenedAt = told.Add(30 * time.Minute) })
-			d.at(0, 9, 31).wants("w1 23 09:00 skip: superseded", "w2 23 09:00 skip: superseded", "w3 23 09:00 skip: superseded")
+			d.at(0, 9, 31).wants("w1 23 09:00 skip: closed", "w2 23 09:00 skip: closed", "w3 23 09:00 skip: closed")
 			d.approve(update, nil)
 			d.wants("w4 23 09:31 send w4: news")
 			d.at(0, 10, 0).wants("daily 23 10:00 send w5=standing: prepared")
 			d.at(0, 14, 0).wants()
+		}},
+		{"an update that asks falls with the end", func(d *desk) {
+			d.times.AtMost = 0
+			d.approve(update, nil)
+			d.pause()
+			d.at(1, 9, 1).resume()
+			d.wants("w1 23 09:00 ask: held")
+			if len(d.inc.Asks()) != 1 {
+				d.Errorf("asks = %v", d.inc.Asks())
+			}
+			d.change(func(inc *incident.Incident) { inc.State = candorv1.IncidentState_INCIDENT_STATE_CLOSED })
+			if len(d.inc.Asks()) != 0 {
+				d.Errorf("closed, and asks = %v", d.inc.Asks())
+			}
+			d.at(2, 9, 0).change(func(inc *incident.Incident) {
+				inc.State, inc.ReopenedAt = candorv1.IncidentState_INCIDENT_STATE_DECLARED, d.now
+			})
+			if len(d.inc.Asks()) != 0 {
+				d.Errorf("reopened, and asks = %v", d.inc.Asks())
+			}
+			d.wants("w1 23 09:00 skip: closed")
 		}},
 		{"what the end came before stands in nobody's way", func(d *desk) {
 			d.at(0, 10, 0)
@@ -367,8 +488,37 @@ func TestAlarms(t *testing.T) {
 	if got := d.table().Alarms(told); got != nil {
 		t.Errorf("closing, and still %v", got)
 	}
-	if got := New(&incident.Incident{State: candorv1.IncidentState_INCIDENT_STATE_DECLARED}, nil, Grace).Alarms(told); got != nil {
+	if got := New(&incident.Incident{State: candorv1.IncidentState_INCIDENT_STATE_DECLARED}, nil, clock.Clock{}).Alarms(told); got != nil {
 		t.Errorf("without a cadence %v", got)
+	}
+}
+
+// In a rehearsal much calendar passes between the hour of a follow-up and the machine's first look, which makes nothing late.
+func TestAFastCalendarMakesNothingLate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		speed float64
+		late  time.Duration
+		want  string
+	}{
+		{1, 5 * time.Minute, "send prepared"},
+		{1, 6 * time.Minute, "ask late"},
+		{60, 6 * time.Minute, "ask late"},
+		{3600, 5 * time.Hour, "send prepared"},
+		{3600, 5*time.Hour + time.Second, "ask late"},
+	} {
+		d := daily(t)
+		ten := told.Add(time.Hour)
+		table := New(d.inc, nil, clock.Fast(ten, ten, tt.speed))
+		table.followUps, table.times = d.table().followUps, d.times
+		v, err := table.Decide(ten.Add(tt.late), func() (Standing, error) { return d.standing, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[candorv1.FollowUpDecision]string{send: "send ", ask: "ask "}[v.Decided.GetDecision()] + v.Decided.GetReason()
+		if got != tt.want {
+			t.Errorf("at %g times the speed, %s late: %s, want %s", tt.speed, tt.late, got, tt.want)
+		}
 	}
 }
 
@@ -459,7 +609,20 @@ func TestStandingOf(t *testing.T) {
 			wave("w0", "planned"), wave("w1", "waiting"), wave("w2", "intended"), wave("w3", "uncertain"), wave("w4", "failed"), wave("w5", "expired"), wave("w6", "suppressed"), wave("w7", "delivered"),
 		},
 	})
-	if diff := cmp.Diff(Standing{Told: true, Open: map[string]bool{"w0": true, "w1": true, "w2": true}}, got, protocmp.Transform()); diff != "" {
+	open := map[string]bool{"w0": true, "w1": true, "w2": true}
+	if diff := cmp.Diff(Standing{Told: true, Open: open, Retried: map[string]bool{}, Unread: open}, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	got = StandingOf(&candorv1.Status{Waves: []*candorv1.WaveStatus{
+		{Wave: "w0", Channels: []*candorv1.ChannelStatus{{}, {ToCome: 2}}},
+		{Wave: "w1", Channels: []*candorv1.ChannelStatus{{States: map[string]uint64{"waiting": 2}, Retrying: 2}}},
+		{Wave: "w2", Channels: []*candorv1.ChannelStatus{{States: map[string]uint64{"waiting": 2}, Retrying: 1}}},
+		{Wave: "w3", Channels: []*candorv1.ChannelStatus{{Channel: candorv1.Channel_CHANNEL_CALL, States: map[string]uint64{"planned": 2}, ToCome: 3}}},
+	}})
+	want := Standing{
+		Open: map[string]bool{"w2": true, "w3": true}, Retried: map[string]bool{"w1": true, "w2": true}, Unread: map[string]bool{"w0": true, "w1": true, "w2": true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	if StandingOf(nil).Told {
@@ -468,15 +631,27 @@ func TestStandingOf(t *testing.T) {
 	d := daily(t)
 	d.at(0, 10, 0)
 	d.record(d.verdict().Decided)
-	if got := d.table().Behind(Standing{}); got != "w1" {
+	if got := d.table().Behind(nil, Standing{}); got != "w1" {
 		t.Errorf("before it is planned Behind = %q", got)
 	}
 	d.plan("w1", true)
-	if got := d.table().Behind(d.standing); got != "w1" {
+	if got := d.table().Behind(nil, d.standing); got != "w1" {
 		t.Errorf("while it is open Behind = %q", got)
 	}
-	if got := d.table().Behind(Standing{}); got != "" {
-		t.Errorf("when it is sent Behind = %q", got)
+	d.standing.Open["w1"], d.standing.Retried["w1"] = false, true
+	if got := d.table().Behind(nil, d.standing); got != "" {
+		t.Errorf("when it is sent but for other attempts Behind = %q", got)
+	}
+	correction := &candorv1.FollowUpDecided{Wave: d.approve(incident.KindCorrection, func(a *candorv1.Addition) { a.Corrects = "w0" })}
+	if got := d.table().Behind(correction, Standing{}); got != "w0" {
+		t.Errorf("what it corrects is not planned, and Behind = %q", got)
+	}
+	d.plan("w0", false)
+	if got := d.table().Behind(correction, Standing{Unread: map[string]bool{"w0": true}}); got != "w0" {
+		t.Errorf("what it corrects goes out, and Behind = %q", got)
+	}
+	if got := d.table().Behind(correction, Standing{}); got != "" {
+		t.Errorf("what it corrects went out, and Behind = %q", got)
 	}
 }
 

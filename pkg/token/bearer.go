@@ -41,6 +41,15 @@ func hashOf(secret string) []byte {
 	return sum[:]
 }
 
+// FromHeader returns the token that the value of a header Authorization carries, or nothing. Whether it is a good one it does not say.
+func FromHeader(authorization string) string {
+	scheme, bearer, _ := strings.Cut(strings.TrimSpace(authorization), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(bearer)
+}
+
 // parseBearer takes a token apart, cdr_<id>_<secret>.
 func parseBearer(bearer string) (id, secret string, ok bool) {
 	rest, ok := strings.CutPrefix(bearer, prefix)

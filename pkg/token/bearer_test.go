@@ -17,6 +17,18 @@ func TestTokensLookAsScannersExpect(t *testing.T) {
 	}
 }
 
+func TestFromHeader(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"Bearer cdr_a_b": "cdr_a_b", " bEARER   cdr_a_b ": "cdr_a_b", "Bearer": "", "Bearer ": "", "": "",
+		"Basic cdr_a_b": "", "cdr_a_b": "", "Bearercdr_a_b": "", "Bearer cdr_a_b x": "cdr_a_b x",
+	} {
+		if got := FromHeader(header); got != want {
+			t.Errorf("FromHeader(%q) = %q, want %q", header, got, want)
+		}
+	}
+}
+
 func FuzzParseBearer(f *testing.F) {
 	bearer, _, _ := newBearer()
 	f.Add(bearer.Reveal())

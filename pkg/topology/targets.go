@@ -18,7 +18,7 @@ type Target struct {
 	Serves []string // requests
 	Writes []string // subjects, and requests to others
 	purges []string // streams
-	admin  bool     // may configure the broker, purge and delete
+	makes  bool     // streams, consumers and buckets, as the table has them
 }
 
 // Targets lists every target, in the order in which a notice meets them.
@@ -28,23 +28,23 @@ func Targets() []Target {
 		{
 			Name: "api", Does: "owns incidents, rosters, approval and tokens; what the command line talks to",
 			Reads: []string{
-				StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, StreamCalls, StreamTimetable, StreamTeam,
-				BucketTokens, BucketSuppressions, BucketLimits,
+				StreamBreach, StreamRoster, StreamJournal, StreamReceipts, StreamCalls, StreamTeam, BucketTokens, BucketSuppressions,
 			},
 			Serves: []string{Declare, "ask.api.>"},
 			Writes: []string{
-				BreachAll, "roster.>", "order.>", "later.>", "journal.>", "timetable.>", TeamEvents("*"), "ask.>", CallMethod(">"),
+				BreachAll, "roster.>", TeamEvents("*"), Ask("ledger", ">"), Ask("planner", ">"), CallMethod(">"),
 				bucket(BucketTokens), bucket(BucketSuppressions),
 			},
-			admin: true,
+			purges: []string{StreamRoster},
+			makes:  true,
 		},
 		{
 			Name: "planner", Does: "turns waves into orders and puts back what is missing",
 			Reads:  []string{StreamBreach, StreamRoster, StreamOrders, StreamJournal, StreamReceipts, BucketSuppressions},
 			Takes:  []string{declared, StreamBreach + "/" + ConsumerResumed, StreamBreach + "/" + ConsumerAborted, StreamBreach + "/" + ConsumerUpdated},
 			Serves: []string{"ask.planner.>"},
-			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", "ask.>"},
-			admin:  true,
+			Writes: []string{BreachAll, "order.>", "later.>", "journal.>", Ask("ledger", ">")},
+			purges: []string{StreamOrders},
 		},
 		{
 			Name: "followup", Does: "keeps the timetable: decides what becomes of follow-ups and updates when they are due",
@@ -173,10 +173,30 @@ func Permissions(target string) (publish, subscribe []string) {
 	for _, stream := range t.purges {
 		publish = append(publish, "$JS.API.STREAM.PURGE."+stream)
 	}
-	if t.admin {
-		publish = append(publish, "$JS.API.>")
+	if t.makes {
+		publish = append(publish, makes()...)
 	}
 	return publish, append(subscribe, t.Serves...)
+}
+
+// makes is what Apply asks the broker for. Whoever may change a stream may also have the broker copy it elsewhere or weaken it:
+// SECURITY.md says so of the api's key.
+func makes() (publish []string) {
+	publish = append(publish, "$JS.API.INFO")
+	var names []string
+	for _, s := range streams() {
+		names = append(names, s.Name)
+	}
+	for _, k := range buckets() {
+		names = append(names, "KV_"+k.Name)
+	}
+	for _, name := range names {
+		publish = append(publish, "$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name)
+	}
+	for _, c := range consumers() {
+		publish = append(publish, "$JS.API.CONSUMER.CREATE."+c.Stream+"."+c.Name+".>")
+	}
+	return publish
 }
 
 func bucket(name string) string { return "$KV." + name + ".>" }

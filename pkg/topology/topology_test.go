@@ -110,8 +110,8 @@ func TestAJournalWithAHoleIsDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Remove(t.Context(), topology.StreamJournal, 2); err != nil {
-		t.Fatal(err)
+	if n, err := b.Purge(t.Context(), topology.StreamJournal, topology.Journal(sms, "inc", "w0", 1)); n != 1 || err != nil {
+		t.Fatal(n, err)
 	}
 	// Somebody puts the protection back afterwards.
 	if err := b.EnsureStream(t.Context(), bus.StreamSpec{Name: topology.StreamJournal, Subjects: open.Subjects, WriteOnce: true}); err != nil {
@@ -217,7 +217,7 @@ func FuzzParseSubjects(f *testing.F) {
 // world is a broker with a user for each target.
 type world struct{ users map[string]*bus.Bus }
 
-func newWorld(t *testing.T) world {
+func newWorld(t *testing.T, opts bustest.Options) world {
 	t.Helper()
 	dir := t.TempDir()
 	names := topology.Guests()
@@ -236,7 +236,8 @@ func newWorld(t *testing.T) world {
 		publish, subscribe := topology.Permissions(name)
 		users = append(users, natsd.User{Name: name, NKeyPublic: public, Publish: publish, Subscribe: subscribe})
 	}
-	s, _ := bustest.Start(t, bustest.Options{Listen: "127.0.0.1:0", Users: users})
+	opts.Listen, opts.Users = "127.0.0.1:0", users
+	s, _ := bustest.Start(t, opts)
 	w := world{users: make(map[string]*bus.Bus)}
 	for _, name := range names {
 		b, err := bus.Connect(t.Context(), bus.Config{URL: s.ClientURL(), Name: name, NKeySeedFile: filepath.Join(dir, name+".nk")}, zerolog.Nop())
@@ -251,7 +252,7 @@ func newWorld(t *testing.T) world {
 
 func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, bustest.Options{})
 	appendTo := func(stream, subject string) func(context.Context, *bus.Bus) error {
 		return func(ctx context.Context, b *bus.Bus) error {
 			_, err := b.Append(ctx, stream, bus.Message{Subject: subject})
@@ -283,6 +284,12 @@ func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 			_, _, err = kv.Get(ctx, "sender")
 		}
 		return err
+	}
+	purge := func(stream, filter string) func(context.Context, *bus.Bus) error {
+		return func(ctx context.Context, b *bus.Bus) error {
+			_, err := b.Purge(ctx, stream, filter)
+			return err
+		}
 	}
 	now := func(ctx context.Context, b *bus.Bus) error {
 		_, err := b.Now(ctx)
@@ -323,10 +330,32 @@ func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 			return err
 		}, false},
 		{"a declarer reads nothing", topology.Declarer, read(topology.StreamBreach), false},
+		{"api orders nothing", "api", appendTo(topology.StreamOrders, topology.Order(sms, topology.LaneFirst, "inc", "w0", 3)), false},
+		{"api puts nothing off", "api", appendTo(topology.StreamOrders, topology.Later(sms, topology.LaneFirst, "inc", "w0", 3)), false},
+		{"api writes no journals", "api", appendTo(topology.StreamJournal, topology.Journal(sms, "inc", "w0", 3)), false},
+		{"api keeps no timetable", "api", appendTo(topology.StreamTimetable, topology.Timetable("inc", "next")), false},
+		{"api reads no orders", "api", read(topology.StreamOrders), false},
+		{"api reads no timetable", "api", read(topology.StreamTimetable), false},
+		{"api books no limits", "api", limit, false},
+		{"api reads the calls", "api", read(topology.StreamCalls), true},
+		{"api purges pages", "api", purge(topology.StreamRoster, topology.Pages("inc")), true},
+		{"api purges no orders", "api", purge(topology.StreamOrders, "order.sms.first.inc.>"), false},
+		{"api removes no consumer", "api", func(ctx context.Context, b *bus.Bus) error {
+			return b.DropConsumer(ctx, topology.StreamOrders, "sms-first")
+		}, false},
+		{"planner purges orders", "planner", purge(topology.StreamOrders, "order.sms.first.inc.>"), true},
+		{"planner purges no pages", "planner", purge(topology.StreamRoster, topology.Pages("inc")), false},
+		{"planner reads no tokens", "planner", read("KV_TOKENS"), false},
+		{"planner shapes nothing", "planner", func(ctx context.Context, b *bus.Bus) error {
+			return b.EnsureStream(ctx, bus.StreamSpec{Name: "MINE", Subjects: []string{"mine"}})
+		}, false},
+		{"api makes no stream of its own", "api", func(ctx context.Context, b *bus.Bus) error {
+			return b.EnsureStream(ctx, bus.StreamSpec{Name: "MINE", Subjects: []string{"mine"}})
+		}, false},
 		{"api sets up the broker", "api", func(ctx context.Context, b *bus.Bus) error { return topology.Apply(ctx, b, topology.Options{}) }, true},
 	} {
 		// One after the other: the lane has one order.
-		patience := 20 * time.Second
+		patience := 3 * time.Minute
 		if !tt.may {
 			patience = 300 * time.Millisecond // the server does not answer what it does not allow
 		}
@@ -340,9 +369,23 @@ func TestEverybodyMayDoTheirWorkAndNoMore(t *testing.T) {
 	}
 }
 
+func TestTheApiSetsUpAnEmptyBroker(t *testing.T) {
+	t.Parallel()
+	api := newWorld(t, bustest.Options{Bare: true}).users["api"]
+	for range 2 {
+		if err := topology.Apply(t.Context(), api, topology.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Another version may shape a stream anew.
+	if err := api.EnsureStream(t.Context(), bus.StreamSpec{Name: topology.StreamRoster, Subjects: []string{"roster.*.*"}, WriteOnce: true, Direct: true, Description: "newer"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestADeclarerMayDeclare(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, bustest.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
@@ -368,7 +411,7 @@ func TestADeclarerMayDeclare(t *testing.T) {
 
 func TestADialerMayUseTheCallServiceAndCallsMayOfferIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, bustest.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {

@@ -35,7 +35,7 @@ func TestTheFrontDoorHasItsKeysAndNoOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(door.IDKey(), v.IDKey()) || !bytes.Equal(door.SuppressionKey(), v.SuppressionKey()) || bytes.Equal(door.IDKey(), door.SuppressionKey()) {
+	if !bytes.Equal(door.IDKey(), v.IDKey()) || !bytes.Equal(door.SuppressionKey(), v.Door().SuppressionKey()) || bytes.Equal(door.IDKey(), door.SuppressionKey()) {
 		t.Error("the door's keys are not the installation's")
 	}
 	if _, err := vault.Open(alone, zerolog.Nop()); err == nil {

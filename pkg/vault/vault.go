@@ -187,9 +187,6 @@ func (v *Vault) finishShreds() error {
 // IDKey returns the key that authenticates the opaque ids of notices.
 func (v *Vault) IDKey() []byte { return v.door.ids }
 
-// SuppressionKey returns the key under which opt-outs are hashed.
-func (v *Vault) SuppressionKey() []byte { return v.door.suppressions }
-
 // Door returns the keys of the front door.
 func (v *Vault) Door() *Door { return &v.door }
 
@@ -269,9 +266,8 @@ func (v *Vault) load(incident string, file fs.FileInfo) (*Keys, error) {
 	return newKeys(secret, file)
 }
 
-// Forget drops the incident's keys from memory, so that they are read afresh when they are needed again.
-func (v *Vault) Forget(incident string) { v.drop(incident, false) }
-
+// drop forgets the incident's keys, so that they are read afresh when they are needed again. Shredded ones stop working also
+// for whoever holds them.
 func (v *Vault) drop(incident string, shredded bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

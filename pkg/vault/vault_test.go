@@ -111,11 +111,11 @@ func TestKeysSurviveARestartAndDifferFromEachOther(t *testing.T) {
 		t.Errorf("after a restart: %v", err)
 	}
 	all := [][]byte{
-		v.IDKey(), v.SuppressionKey(),
+		v.IDKey(), v.Door().SuppressionKey(),
 		keys(t, v, "i1").CodeKey(), keys(t, v, "i1").IndexKey(), keys(t, v, "i1").TeamKey(), keys(t, v, "i2").CodeKey(), keys(t, v, "i2").IndexKey(),
 	}
 	again := [][]byte{
-		w.IDKey(), w.SuppressionKey(),
+		w.IDKey(), w.Door().SuppressionKey(),
 		keys(t, w, "i1").CodeKey(), keys(t, w, "i1").IndexKey(), keys(t, w, "i1").TeamKey(), keys(t, w, "i2").CodeKey(), keys(t, w, "i2").IndexKey(),
 	}
 	for i, a := range all {
@@ -149,9 +149,9 @@ func TestNewKeyIsSeenByOtherProcesses(t *testing.T) {
 	if keys(t, worker, "i1") != k {
 		t.Error("the key is not kept in memory")
 	}
-	worker.Forget("i1")
+	worker.drop("i1", false)
 	if keys(t, worker, "i1") == k {
-		t.Error("the key is kept in memory after Forget")
+		t.Error("the key is kept in memory after it was dropped")
 	}
 }
 
@@ -409,7 +409,7 @@ func TestAKMSFits(t *testing.T) {
 	if n := kms.unwraps.Load() - before; n != 0 {
 		t.Errorf("%d calls to the KMS for a key in memory", n)
 	}
-	v.Forget("i1")
+	v.drop("i1", false)
 	if _, err := v.Incident("i1"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrShredded) {
 		t.Errorf("with the KMS away: Incident = %v, want its error and not ErrShredded", err)
 	}

@@ -6,16 +6,6 @@ import "time"
 // but for the dates that are closed.
 const horizon = 15 * 24 * time.Hour
 
-// OpenIn reports whether the rule is open at t in every one of the zones; without a zone it is not.
-func (r Rule) OpenIn(t time.Time, zones []*time.Location) bool {
-	for _, z := range zones {
-		if !r.Open(t, z) {
-			return false
-		}
-	}
-	return len(zones) > 0
-}
-
 // UntilIn returns the first instant from t on at which the rule is closed in one of the zones; it is false if that never
 // happens.
 func (r Rule) UntilIn(t time.Time, zones []*time.Location) (first time.Time, ok bool) {

@@ -113,9 +113,9 @@ func (a *API) stillHolds(ctx context.Context, inc *incident.Incident, add *cando
 	}
 	switch add.GetKind() {
 	case incident.KindResend:
-		return a.stillUntold(ctx, inc.ID, add)
+		return a.stillUntold(ctx, inc, add)
 	case incident.KindUpdate, incident.KindCorrection:
-		if late := a.Now().Sub(add.GetAt().AsTime()); add.GetAt() != nil && late > timetable.NewsWithin {
+		if late := a.Clock.Now().Sub(add.GetAt().AsTime()); add.GetAt() != nil && late > timetable.NewsWithin {
 			return refuse(connect.CodeFailedPrecondition, "%s of incident %s was to go out %s ago, at %s: reject it, and draft it again with another hour",
 				add.GetWave(), inc.ID, late.Truncate(time.Minute), add.GetAt().AsTime().Format(time.RFC3339))
 		}
@@ -129,8 +129,8 @@ func (a *API) stillHolds(ctx context.Context, inc *incident.Incident, add *cando
 
 // stillUntold refuses an addition of which somebody was told since it was drafted: a receipt may come late, and an approval
 // later still.
-func (a *API) stillUntold(ctx context.Context, id string, add *candorv1.Addition) error {
-	people, _, err := a.resendable(ctx, id, "", add.GetChannels())
+func (a *API) stillUntold(ctx context.Context, inc *incident.Incident, add *candorv1.Addition) error {
+	people, _, err := a.resendable(ctx, inc, "", add.GetChannels())
 	if err != nil {
 		return err
 	}

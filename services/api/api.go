@@ -11,8 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
-	"time"
 
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
@@ -40,10 +40,8 @@ type Deps struct {
 	// Suppressions is the list of opt-outs; somebody else runs it.
 	Suppressions *suppression.Set
 	Metrics      prometheus.Registerer
-	Now          func() time.Time
-	// Clock says how fast the calendar goes.
-	Clock clock.Clock
-	Log   zerolog.Logger
+	Clock        clock.Clock
+	Log          zerolog.Logger
 }
 
 // API is the service.
@@ -81,7 +79,7 @@ func New(cfg Config, d Deps) (*API, error) {
 	}
 	pages := pagestore.New(d.Bus, d.Vault)
 	return &API{
-		Deps: d, cfg: cfg, events: incident.NewLog(d.Bus, d.Now), pages: pages, store: store{d.Bus, pages}, metrics: m, validator: v,
+		Deps: d, cfg: cfg, events: incident.NewLog(d.Bus, d.Clock.Now), pages: pages, store: store{d.Bus, pages}, metrics: m, validator: v,
 		finder: finder.New(pages, d.Vault), texts: notice.NewLibrary(), asked: asked{places: map[askedPlace]struct{}{}},
 		stopping: make(chan struct{}), declared: make(chan string, warmingsAhead), uploading: map[string]bool{},
 	}, nil
@@ -117,7 +115,7 @@ func (a *API) Handler() http.Handler {
 	mux.Handle(candorv1connect.NewIncidentServiceHandler(incidentService{a}, opts...))
 	mux.Handle(candorv1connect.NewLedgerServiceHandler(ledgerService{a}, opts...))
 	mux.Handle(candorv1connect.NewSuppressionServiceHandler(suppressionService{a}, opts...))
-	mux.Handle(candorv1connect.NewCallQueueServiceHandler(callQueueService{a}, opts...))
+	mux.Handle(candorv1connect.NewCallQueueServiceHandler(callQueueService{a}, append(slices.Clone(opts), strictCodecs()...)...))
 	mux.Handle(candorv1connect.NewTokenServiceHandler(tokenService{a}, opts...))
 	mux.Handle(candorv1connect.NewTeamServiceHandler(teamService{a}, opts...))
 	mux.HandleFunc("PUT "+RosterPrefix+"{incident}/roster", a.uploadRoster)

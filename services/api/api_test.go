@@ -27,6 +27,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/playbook"
 	"candor/pkg/rpc/candorv1connect"
 	"candor/pkg/suppression"
@@ -116,7 +117,7 @@ func newHouseWith(t testing.TB, sync bool) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.stops = suppression.New(stops, h.vault.SuppressionKey())
+	h.stops = suppression.New(stops, h.vault.Door().SuppressionKey())
 	h.open()
 	h.start()
 	return h
@@ -130,7 +131,7 @@ func (h *house) open() {
 	var err error
 	h.api, err = api.New(cfg, api.Deps{
 		Bus: h.bus, Vault: h.vault, Tokens: h.tokens, Suppressions: h.stops, Metrics: prometheus.NewRegistry(),
-		Now: h.now, Log: zerolog.New(h.log),
+		Clock: clock.Clock{}.On(h.now, nil), Log: zerolog.New(h.log),
 	})
 	if err != nil {
 		h.t.Fatal(err)

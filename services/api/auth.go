@@ -111,13 +111,7 @@ func roleNames(roles []token.Role) string {
 	return strings.Join(names, ", ")
 }
 
-func bearerOf(h http.Header) string {
-	scheme, bearer, ok := strings.Cut(strings.TrimSpace(h.Get("Authorization")), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(bearer)
-}
+func bearerOf(h http.Header) string { return token.FromHeader(h.Get("Authorization")) }
 
 // caller is who stands behind what is decided now.
 func caller(ctx context.Context) incident.Actor {

@@ -2,6 +2,9 @@ package api_test
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -89,12 +92,41 @@ func TestTheCallQueueIsAskedUnderTheCallersToken(t *testing.T) {
 		}
 		return &candorv1.ClaimResponse{Tasks: []*candorv1.CallTask{{Lease: "one"}}}, nil
 	})
-	claimed, err := d.Claim(t.Context(), connect.NewRequest(&candorv1.ClaimRequest{Wait: durationpb.New(20 * time.Second)}))
+	claimed, err := d.Claim(t.Context(), connect.NewRequest(&candorv1.ClaimRequest{Wait: durationpb.New(30 * time.Second)}))
 	if err != nil || len(claimed.Msg.GetTasks()) != 1 || asked.Load() != 3 {
 		t.Errorf("Claim = %v, %v, after %d questions", claimed, err, asked.Load())
 	}
 	_, err = d.Renew(t.Context(), connect.NewRequest(&candorv1.RenewRequest{Lease: "x"}))
 	wantCode(t, err, connect.CodeUnavailable, "target calls")
+}
+
+// A field that was misspelt was left alone, over HTTP, and its dialer got tasks in every language.
+func TestTheCallQueueReadsItsRequestsStrictly(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	bearer := h.token("contact centre", token.Dialer)
+	for _, tt := range []struct{ method, body, says string }{
+		{"Claim", `{"langs": ["Ximena"]}`, "there is no field langs: a candor.v1.ClaimRequest has mode"},
+		{"Claim", `{"wait": "Ximena"}`, "the field wait cannot be read"},
+		{"Renew", `{"lease": {"Ximena": 1}}`, "the field lease cannot be read"},
+		{"Renew", ``, "no JSON at all"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/candor.v1.CallQueueService/"+tt.method, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := h.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(said), tt.says) || strings.Contains(string(said), "Ximena") {
+			t.Errorf("%s %s: %d %s, %v; want %q", tt.method, tt.body, resp.StatusCode, said, err, tt.says)
+		}
+	}
 }
 
 func TestTasksThatNobodyWaitsForAnyMoreAreGivenBack(t *testing.T) {
@@ -115,7 +147,7 @@ func TestTasksThatNobodyWaitsForAnyMoreAreGivenBack(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	_, err := h.dialer(bearer).Claim(ctx, connect.NewRequest(&candorv1.ClaimRequest{Max: 2, Wait: durationpb.New(20 * time.Second)}))
+	_, err := h.dialer(bearer).Claim(ctx, connect.NewRequest(&candorv1.ClaimRequest{Max: 2, Wait: durationpb.New(30 * time.Second)}))
 	wantCode(t, err, connect.CodeCanceled)
 	<-h.hungUp // the server hears of it a moment after the client
 	close(gone)

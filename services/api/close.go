@@ -22,6 +22,7 @@ const years = 2
 // standing is what would be left undone if an incident ended now.
 type standing struct {
 	untold              map[string]uint64 // customers, by reason
+	unsent              map[string]uint64 // text messages and e-mails, by wave
 	callRequests, calls uint64
 	deadLetters         uint64
 }
@@ -37,14 +38,14 @@ func (a *API) left(ctx context.Context, inc *incident.Incident) (standing, error
 }
 
 // catchUp is how long the ledger is given to read what was decided a moment ago.
-const catchUp = 500 * time.Millisecond
+const catchUp = 3 * time.Second
 
 // upToDate is the ledger's word on everything that was written and on everybody who is on file. What it does not know yet
 // would look as if nothing were open and nobody were left.
 func (a *API) upToDate(ctx context.Context, inc *incident.Incident) (*candorv1.Status, error) {
 	enough := time.NewTimer(catchUp)
 	defer enough.Stop()
-	again := time.NewTicker(catchUp / 20)
+	again := time.NewTicker(catchUp / 100)
 	defer again.Stop()
 	for {
 		status, err := a.status(ctx, inc.ID)
@@ -67,7 +68,7 @@ func (a *API) upToDate(ctx context.Context, inc *incident.Incident) (*candorv1.S
 
 // standingIn reads it from the ledger's status. Those who are in no wave at all stand among the untold.
 func standingIn(s *candorv1.Status) standing {
-	left := standing{untold: map[string]uint64{}, callRequests: s.GetCallRequestsOpen(), deadLetters: s.GetDeadLetters()}
+	left := standing{untold: map[string]uint64{}, unsent: map[string]uint64{}, callRequests: s.GetCallRequestsOpen(), deadLetters: s.GetDeadLetters()}
 	for reason, n := range s.GetPeople().GetUnreachedReasons() {
 		if n > 0 {
 			left.untold[reason] = n
@@ -75,15 +76,20 @@ func standingIn(s *candorv1.Status) standing {
 	}
 	for _, w := range s.GetWaves() {
 		for _, ch := range w.GetChannels() {
-			if ch.GetChannel() == candorv1.Channel_CHANNEL_CALL {
-				left.calls += timetable.Open(ch)
+			switch n := timetable.Open(ch); {
+			case ch.GetChannel() == candorv1.Channel_CHANNEL_CALL:
+				left.calls += n
+			case n > 0:
+				left.unsent[w.GetWave()] += n
 			}
 		}
 	}
 	return left
 }
 
-func (l standing) nobody() bool { return len(l.untold) == 0 && l.callRequests == 0 }
+func (l standing) nobody() bool {
+	return len(l.untold) == 0 && len(l.unsent) == 0 && l.callRequests == 0
+}
 
 // String says it in a sentence's part.
 func (l standing) String() string {
@@ -96,6 +102,9 @@ func (l standing) String() string {
 	}
 	if untold > 0 {
 		parts = append(parts, fmt.Sprintf("customers who are not told: %d (%s)", untold, strings.Join(reasons, ", ")))
+	}
+	for _, wave := range slices.Sorted(maps.Keys(l.unsent)) {
+		parts = append(parts, fmt.Sprintf("messages of %s that are not sent yet: %d", wave, l.unsent[wave]))
 	}
 	if l.callRequests > 0 {
 		parts = append(parts, fmt.Sprintf("wishes to be called that are open: %d", l.callRequests))
@@ -111,6 +120,9 @@ func (l standing) command(id string, calls candorv1.CallsAtClose) string {
 	words := []string{"candor close", id}
 	if len(l.untold) > 0 {
 		words = append(words, "--untold", strings.Join(slices.Sorted(maps.Keys(l.untold)), ","))
+	}
+	if len(l.unsent) > 0 {
+		words = append(words, "--despite-unsent")
 	}
 	if l.callRequests > 0 {
 		words = append(words, "--despite-call-requests")
@@ -132,7 +144,7 @@ func (l standing) names(q *candorv1.CloseRequest) bool {
 			return false
 		}
 	}
-	return l.callRequests == 0 || q.GetCallRequests()
+	return (l.callRequests == 0 || q.GetCallRequests()) && (len(l.unsent) == 0 || q.GetUnsent())
 }
 
 // closable refuses an end that leaves out what the request does not name, or that would never come.
@@ -174,7 +186,7 @@ func (a *API) close(ctx context.Context, q *candorv1.CloseRequest) (*candorv1.Cl
 		return nil, err
 	}
 	resp := &candorv1.CloseResponse{
-		Incident: shown(inc), Untold: left.untold, CallRequestsOpen: left.callRequests, CallsOpen: left.calls,
+		Incident: shown(inc), Untold: left.untold, Unsent: left.unsent, CallRequestsOpen: left.callRequests, CallsOpen: left.calls,
 	}
 	if resp.FollowUpsDropped, err = a.stillToCome(inc); err != nil || q.GetDryRun() {
 		return resp, err
@@ -203,7 +215,7 @@ func (a *API) close(ctx context.Context, q *candorv1.CloseRequest) (*candorv1.Cl
 		}
 		add := &candorv1.Addition{
 			Wave: inc.NextAddition(incident.KindClose + "-"), Kind: incident.KindClose, ChosenBy: strings.Join(q.GetUntold(), ","),
-			Closing: closing, Untold: left.untold, CallRequestsOpen: left.callRequests,
+			Closing: closing, Untold: left.untold, Unsent: left.unsent, CallRequestsOpen: left.callRequests,
 		}
 		if drafts = waiting(inc, add); drafts != "" {
 			return nil, nil
@@ -214,7 +226,8 @@ func (a *API) close(ctx context.Context, q *candorv1.CloseRequest) (*candorv1.Cl
 	if err != nil {
 		return nil, err
 	}
-	resp.Incident, resp.Untold, resp.CallRequestsOpen, resp.CallsOpen = shown(inc), left.untold, left.callRequests, left.calls
+	resp.Incident, resp.Untold, resp.Unsent = shown(inc), left.untold, left.unsent
+	resp.CallRequestsOpen, resp.CallsOpen = left.callRequests, left.calls
 	if drafts != "" {
 		resp.Addition = additionStatus(inc, drafts)
 		a.Log.Info().Str("incident", inc.ID).Str("addition", drafts).Msg("end drafted")
@@ -245,7 +258,7 @@ func (a *API) stillToCome(inc *incident.Incident) (uint64, error) {
 		return 0, err
 	}
 	n := uint64(len(inc.Asks()))
-	for _, c := range t.Coming(a.Now(), a.Now().AddDate(years, 0, 0)) {
+	for _, c := range t.Coming(a.Clock.Now(), a.Clock.Now().AddDate(years, 0, 0)) {
 		if c.GetDecision() != candorv1.FollowUpDecision_FOLLOW_UP_DECISION_SKIP {
 			n++
 		}
@@ -266,6 +279,11 @@ func (a *API) stillCovered(ctx context.Context, inc *incident.Incident, add *can
 	for _, reason := range slices.Sorted(maps.Keys(left.untold)) {
 		if n, named := left.untold[reason], add.GetUntold()[reason]; n > named {
 			return refuse(connect.CodeFailedPrecondition, "%d customers of incident %s are not told for the reason %s, and %s names %d: %s", n, inc.ID, reason, add.GetWave(), named, again)
+		}
+	}
+	for _, wave := range slices.Sorted(maps.Keys(left.unsent)) {
+		if n, named := left.unsent[wave], add.GetUnsent()[wave]; n > named {
+			return refuse(connect.CodeFailedPrecondition, "%d messages of %s of incident %s are not sent yet, and %s names %d: %s", n, wave, inc.ID, add.GetWave(), named, again)
 		}
 	}
 	if left.callRequests > add.GetCallRequestsOpen() {

@@ -34,7 +34,7 @@ func left(untold map[string]uint64, wishes, calls uint64) *candorv1.Status {
 	return &candorv1.Status{
 		People: &candorv1.PeopleStatus{UnreachedReasons: maps.Clone(untold)}, CallRequestsOpen: wishes,
 		Waves: []*candorv1.WaveStatus{{Wave: "w0", Channels: []*candorv1.ChannelStatus{
-			{Channel: sms, States: map[string]uint64{"uncertain": 3, "waiting": 5}},
+			{Channel: sms, States: map[string]uint64{"uncertain": 3, "accepted": 5}},
 			{Channel: candorv1.Channel_CHANNEL_CALL, States: map[string]uint64{"waiting": calls, "delivered": 4}},
 		}}},
 	}
@@ -319,5 +319,40 @@ func TestNobodyIsLeftOutByAnEndWhoCameOntoTheFileMeanwhile(t *testing.T) {
 	wantCode(t, err, connect.CodeFailedPrecondition, "3 not_in_wave")
 	if inc := h.happen("leak-1"); inc.State != running {
 		t.Errorf("incident is %v", inc.State)
+	}
+}
+
+// A message that was approved and is on its way falls only if two people know of it.
+func TestAnEndNamesWhatIsNotSentYet(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	h.told(dana, erin, "leak-1", 4)
+	h.happen("leak-1", planned("w0"))
+	k := serveBooks(h)
+	unsent := func(n uint64) {
+		k.say(&candorv1.Status{People: &candorv1.PeopleStatus{}, Waves: []*candorv1.WaveStatus{
+			{Wave: "w0", Channels: []*candorv1.ChannelStatus{{Channel: sms, States: map[string]uint64{"delivered": 4}}}},
+			{Wave: "w3", Channels: []*candorv1.ChannelStatus{{Channel: sms, States: map[string]uint64{"planned": n, "delivered": 4 - n}}}},
+		}})
+	}
+	unsent(2)
+	dry, err := dana.close(t, &candorv1.CloseRequest{Incident: "leak-1", DryRun: true})
+	if err != nil || len(dry.GetUnsent()) != 1 || dry.GetUnsent()["w3"] != 2 {
+		t.Fatalf("trial: %v, %v", dry, err)
+	}
+	_, err = dana.close(t, &candorv1.CloseRequest{Incident: "leak-1"})
+	wantCode(t, err, connect.CodeFailedPrecondition, "messages of w3 that are not sent yet: 2", "candor close leak-1 --despite-unsent")
+	draft, err := dana.close(t, &candorv1.CloseRequest{Incident: "leak-1", Unsent: true})
+	if err != nil || draft.GetIncident().GetState() != running || draft.GetAddition().GetAddition().GetUnsent()["w3"] != 2 {
+		t.Fatalf("draft: %v, %v", draft, err)
+	}
+	unsent(3)
+	_, err = h.approve(erin, "leak-1", draft.GetAddition().GetHash())
+	wantCode(t, err, connect.CodeFailedPrecondition, "3 messages of w3", "names 2", "candor close")
+	unsent(1)
+	got, err := h.approve(erin, "leak-1", draft.GetAddition().GetHash())
+	if err != nil || got.GetState() != closing {
+		t.Errorf("approved: %v, %v", got, err)
 	}
 }

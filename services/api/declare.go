@@ -113,7 +113,7 @@ func (a *API) planInput(d *candorv1.Declaration) (plan.Input, error) {
 		return plan.Input{}, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return plan.Input{
-		Incident: d.GetIncident(), Hash: incident.Hash(d), Playbook: pb, Facts: facts, Webhook: a.cfg.Webhook, Now: a.Now(),
+		Incident: d.GetIncident(), Hash: incident.Hash(d), Playbook: pb, Facts: facts, Webhook: a.cfg.Webhook, Now: a.Clock.Now(),
 	}, nil
 }
 

@@ -166,9 +166,9 @@ func (a *API) warm(ctx context.Context) error {
 		}
 		inc, err := a.events.Load(ctx, id)
 		if err == nil && inc.Declared() {
-			start := a.Now()
+			start := a.Clock.Now()
 			if err = a.finder.Build(ctx, rosterOf(inc)); err == nil {
-				a.Log.Info().Str("incident", id).Dur("took", a.Now().Sub(start)).Msg("customers can be found")
+				a.Log.Info().Str("incident", id).Dur("took", a.Clock.Now().Sub(start)).Msg("customers can be found")
 			}
 		}
 		if err != nil && ctx.Err() == nil {

@@ -195,6 +195,42 @@ func TestFindShowsNoTextThatWasNotSent(t *testing.T) {
 	}
 }
 
+// A STOP lies on the roster's first notice, which the customer may have none of.
+func TestFindShowsAnOptOut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, wave, want string }{
+		{"of the first notice", "w0", "w0"},
+		{"of another wave", "w0-r1", "w0-r1"},
+		{"of somebody who has no text", "", "w0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+			_, page := h.told(dana, erin, "leak-1", 10)
+			if tt.wave != "" {
+				h.write(topology.StreamJournal, topology.Journal(sms, "leak-1", tt.wave, page), noon, &candorv1.JournalEntry{
+					Event: &candorv1.JournalEntry_Opened{Opened: &candorv1.Opened{Slots: 5}},
+				})
+			}
+			h.receipt("leak-1", "w0", sms, page, 11*time.Hour, candorv1.Result_RESULT_OPTED_OUT, 0, 1)
+			found, err := dana.find(t, "leak-1", "C000000")
+			if err != nil || len(found.GetCustomers()) != 1 || len(found.GetCustomers()[0].GetNotices()) != 1 {
+				t.Fatalf("%v, %v", found, err)
+			}
+			n := found.GetCustomers()[0].GetNotices()[0]
+			last := n.GetEvents()[len(n.GetEvents())-1]
+			if n.GetKey().GetWave() != tt.want || last.GetWhat() != "opted_out" {
+				t.Errorf("notice is %v", n)
+			}
+			other, err := dana.find(t, "leak-1", "C000002")
+			if err != nil || strings.Contains(other.String(), "opted_out") {
+				t.Errorf("somebody else: %v, %v", other, err)
+			}
+		})
+	}
+}
+
 func TestFindKnowsWhoAskedForACall(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -231,6 +231,41 @@ func TestUpdateIsDraftedAndApproved(t *testing.T) {
 	}
 }
 
+// The second person is told of everybody whom the planner will take, and for what the correction waits.
+func TestACorrectionIsForWhoeverTheWordsReached(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	_, page := h.told(dana, erin, "leak-1", 20)
+	resend := &candorv1.Addition{Wave: "w0-r1", Kind: incident.KindResend, Base: "w0"}
+	h.happen(
+		"leak-1", planned("w0"),
+		&candorv1.BreachEvent{Event: &candorv1.BreachEvent_AdditionDrafted{AdditionDrafted: &candorv1.AdditionDrafted{Addition: resend, Hash: []byte("r1")}}},
+		&candorv1.BreachEvent{Event: &candorv1.BreachEvent_AdditionApproved{AdditionApproved: &candorv1.AdditionApproved{Wave: "w0-r1", Hash: []byte("r1")}}},
+		planned("w0-r1"),
+	)
+	k := serveBooks(h)
+	k.told("w0", page, 10, 1)
+	k.told("w0,w0-r1", page, 10, 1, 2)
+	q := &candorv1.UpdateRequest{Incident: "leak-1", Text: news("corrects: w0"), DryRun: true}
+	for _, tt := range []struct {
+		waits   string
+		channel *candorv1.ChannelStatus
+	}{
+		{"", &candorv1.ChannelStatus{Channel: sms, States: map[string]uint64{"accepted": 2}}},
+		{"w0-r1", &candorv1.ChannelStatus{Channel: sms, States: map[string]uint64{"accepted": 1, "waiting": 1}}},
+	} {
+		k.say(&candorv1.Status{Waves: []*candorv1.WaveStatus{{Wave: "w0-r1", Channels: []*candorv1.ChannelStatus{tt.channel}}}})
+		dry, err := dana.update(t, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := dry.GetAddition().GetAddition().GetCustomers(); n != 2 || dry.GetWaitsFor() != tt.waits {
+			t.Errorf("for %d customers, waits for %q; want 2, %q", n, dry.GetWaitsFor(), tt.waits)
+		}
+	}
+}
+
 func TestUpdateIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -286,19 +321,25 @@ func TestFollowUpIsDecidedByAPerson(t *testing.T) {
 	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
 	h.told(dana, erin, "leak-1", 4)
 	k := serveBooks(h)
-	decide := func(answer candorv1.FollowUpAnswer) (*candorv1.DecideFollowUpResponse, error) {
-		resp, err := dana.incidents.DecideFollowUp(t.Context(), connect.NewRequest(&candorv1.DecideFollowUpRequest{Incident: "leak-1", Answer: answer}))
+	first, second := noon.Add(72*time.Hour), noon.Add(7*24*time.Hour)
+	decide := func(name string, due time.Time, answer candorv1.FollowUpAnswer) (*candorv1.DecideFollowUpResponse, error) {
+		resp, err := dana.incidents.DecideFollowUp(t.Context(), connect.NewRequest(&candorv1.DecideFollowUpRequest{
+			Incident: "leak-1", Answer: answer, Name: name, DueAt: timestamppb.New(due),
+		}))
 		if err != nil {
 			return nil, err
 		}
 		return resp.Msg, nil
 	}
 	send, skip := candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND, candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SKIP
-	_, err := decide(send)
+	_, err := decide("apology", first, send)
 	wantCode(t, err, connect.CodeFailedPrecondition, "no follow-up", "candor timeline")
-	first, second := noon.Add(72*time.Hour), noon.Add(7*24*time.Hour)
 	h.happen("leak-1", planned("w0"), decision("apology", first, askIt, "", "", "late"), decision("weekly", second, askIt, "", "", "late"), decision("other", second, askIt, "", "", "no_text"))
-	sent, err := decide(send)
+	for _, other := range []time.Time{first, second} {
+		_, err = decide("weekly", other, skip)
+		wantCode(t, err, connect.CodeFailedPrecondition, "apology", "asks now", "candor followup leak-1")
+	}
+	sent, err := decide("apology", first, send)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,18 +347,24 @@ func TestFollowUpIsDecidedByAPerson(t *testing.T) {
 		t.Errorf("decided %v", d)
 	}
 	h.factAt(topology.FactUpdated, sent.GetIncident())
-	_, err = decide(send)
+	// The answer was lost, and the request comes once more.
+	if again, err := decide("apology", first, send); err != nil || again.GetDecided().GetWave() != "w1" || len(again.GetIncident().GetAsks().GetName()) == 0 {
+		t.Errorf("again %v, %v", again, err)
+	}
+	_, err = decide("apology", first, skip)
+	wantCode(t, err, connect.CodeFailedPrecondition, "weekly", "asks now")
+	_, err = decide("weekly", second, send)
 	wantCode(t, err, connect.CodeFailedPrecondition, "w1", "never overlap")
 	h.happen("leak-1", planned("w1"))
 	k.say(&candorv1.Status{Waves: []*candorv1.WaveStatus{{Wave: "w1", Channels: []*candorv1.ChannelStatus{{Channel: email, States: map[string]uint64{"waiting": 1}}}}}})
-	_, err = decide(send)
+	_, err = decide("weekly", second, send)
 	wantCode(t, err, connect.CodeFailedPrecondition, "w1", "never overlap")
-	skipped, err := decide(skip)
+	skipped, err := decide("weekly", second, skip)
 	if err != nil || skipped.GetDecided().GetName() != "weekly" || skipped.GetDecided().GetDecision() != skipIt || skipped.GetDecided().GetReason() != "person" || skipped.GetDecided().GetWave() != "" {
 		t.Errorf("skipped %v, %v", skipped, err)
 	}
 	k.say(&candorv1.Status{})
-	_, err = decide(send)
+	_, err = decide("other", second, send)
 	wantCode(t, err, connect.CodeFailedPrecondition, "nobody prepared words", "candor update leak-1")
 }
 
@@ -334,7 +381,9 @@ func TestAnAnswerDoesNotOverlapWithWhatBeganMeanwhile(t *testing.T) {
 		h.happen("leak-1", decision("weekly", due.Add(time.Hour), sendIt, "w1", "apology", "prepared"), planned("w1"))
 		k.say(&candorv1.Status{Waves: []*candorv1.WaveStatus{{Wave: "w1", Channels: []*candorv1.ChannelStatus{{Channel: email, States: map[string]uint64{"waiting": 1}}}}}})
 	}
-	q := &candorv1.DecideFollowUpRequest{Incident: "leak-1", Answer: candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND}
+	q := &candorv1.DecideFollowUpRequest{
+		Incident: "leak-1", Answer: candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND, Name: "apology", DueAt: timestamppb.New(due),
+	}
 	_, err := dana.incidents.DecideFollowUp(t.Context(), connect.NewRequest(q))
 	wantCode(t, err, connect.CodeFailedPrecondition, "w1", "never overlap")
 	k.say(&candorv1.Status{JournalLast: 8, FoldedTo: 7})

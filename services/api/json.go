@@ -7,6 +7,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"candor/pkg/strictjson"
 )
 
 // jsonPlace finds where in a text a mistake lies.
@@ -28,8 +30,18 @@ func readJSON(data []byte, m proto.Message, o protojson.UnmarshalOptions) error 
 // jsonCodec is Connect's own, but for the errors.
 type jsonCodec struct{ name string }
 
+// strictCodec refuses fields that there are not, as the call queue does over NATS: a dialer that misspells one gets customers
+// whom it did not ask for.
+type strictCodec struct{ jsonCodec }
+
 func jsonCodecs() []connect.HandlerOption {
 	return []connect.HandlerOption{connect.WithCodec(jsonCodec{"json"}), connect.WithCodec(jsonCodec{"json; charset=utf-8"})}
+}
+
+func strictCodecs() []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithCodec(strictCodec{jsonCodec{"json"}}), connect.WithCodec(strictCodec{jsonCodec{"json; charset=utf-8"}}),
+	}
 }
 
 var errNoMessage = errors.New("this is no message of protobuf")
@@ -44,6 +56,14 @@ func (jsonCodec) Marshal(m any) ([]byte, error) {
 		return nil, errNoMessage
 	}
 	return protojson.Marshal(p)
+}
+
+func (c strictCodec) Unmarshal(data []byte, m any) error {
+	p, ok := m.(proto.Message)
+	if !ok || len(data) == 0 {
+		return c.jsonCodec.Unmarshal(data, m)
+	}
+	return strictjson.Read(data, p)
 }
 
 func (jsonCodec) Unmarshal(data []byte, m any) error {

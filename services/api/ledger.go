@@ -40,6 +40,10 @@ func (a *API) askAfter(ctx context.Context, service, method, after string, q, an
 	if errors.Is(err, bus.ErrUnavailable) || errors.Is(err, bus.ErrUnknownOutcome) {
 		return "", refuse(connect.CodeUnavailable, "the %s does not answer: see that its target runs, and try again: %w", service, err)
 	}
+	var remote *bus.RemoteError
+	if errors.As(err, &remote) && remote.Code != bus.CodeInternal {
+		return "", remote // in words for the caller, to whom the subject says nothing
+	}
 	if err != nil {
 		return "", err
 	}

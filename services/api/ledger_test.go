@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"candor/pkg/bus"
 	"candor/pkg/token"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -40,6 +42,21 @@ func TestNoticesGetTheirNames(t *testing.T) {
 	if len(ns) != 2 || resp.Msg.GetNextPageToken() != "more" || !strings.HasPrefix(ns[0].GetCustomerRef(), "C0000") || len(ns[1].GetCode()) != 11 ||
 		ns[0].GetCode() == ns[1].GetCode() || ns[0].GetReason() != "twilio_30003" {
 		t.Errorf("notices are %v", resp.Msg)
+	}
+}
+
+// What another service says about a question reaches the caller without the subject on which it was asked.
+func TestARefusalOfTheLedgerIsInWordsForPeople(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	vic := h.as(h.token("Vic", token.Viewer))
+	answer(h, "ledger", "status", func(*candorv1.GetStatusRequest, map[string]string) (*candorv1.GetStatusResponse, map[string]string, error) {
+		return nil, nil, bus.Errorf(bus.CodeNotFound, "there is no incident %q: candor incidents lists them", "nope")
+	})
+	_, err := vic.ledger.GetStatus(t.Context(), connect.NewRequest(&candorv1.GetStatusRequest{Incident: "nope"}))
+	var refused *connect.Error
+	if !errors.As(err, &refused) || refused.Code() != connect.CodeNotFound || refused.Message() != `there is no incident "nope": candor incidents lists them` {
+		t.Errorf("refused: %v", err)
 	}
 }
 

@@ -4,14 +4,16 @@ import (
 	"context"
 
 	"candor/pkg/audience"
+	"candor/pkg/incident"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// people asks the ledger where the customers of an incident stand: the best word over a wave, or over all of them without one.
-func (a *API) people(ctx context.Context, id, wave string) (audience.People, error) {
-	q, after, all := &candorv1.PeopleRequest{Incident: id}, "", audience.People{}
+// people asks the ledger where the customers of an incident stand: the best word over a wave and those that brought its words to
+// others, or over all waves without one.
+func (a *API) people(ctx context.Context, inc *incident.Incident, wave string) (audience.People, error) {
+	q, after, all := &candorv1.PeopleRequest{Incident: inc.ID}, "", audience.People{}
 	if wave != "" {
-		q.Waves = []string{wave}
+		q.Waves = inc.Sharing(wave)
 	}
 	for {
 		part := &candorv1.PeopleResponse{}

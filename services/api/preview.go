@@ -59,7 +59,7 @@ func (a *API) waveInput(inc *incident.Incident, wave string) (plan.Input, string
 		return plan.Input{}, "", err
 	}
 	return plan.Input{
-		Incident: inc.ID, Hash: inc.PlanHash(), Playbook: set.Playbook, Facts: set.Facts, Webhook: a.cfg.Webhook, Now: a.Now(),
+		Incident: inc.ID, Hash: inc.PlanHash(), Playbook: set.Playbook, Facts: set.Facts, Webhook: a.cfg.Webhook, Now: a.Clock.Now(),
 	}, base, nil
 }
 

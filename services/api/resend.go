@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"candor/pkg/incident"
+	"candor/pkg/journal"
 	"candor/pkg/playbook"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
@@ -29,7 +31,7 @@ func (a *API) resend(ctx context.Context, q *candorv1.ResendRequest) (*candorv1.
 	if err != nil {
 		return nil, err
 	}
-	wanted, pending, err := a.resendable(ctx, before.ID, q.GetReason(), chs)
+	wanted, pending, err := a.resendable(ctx, before, q.GetReason(), chs)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +84,9 @@ func (a *API) resendChannels(inc *incident.Incident, wanted []candorv1.Channel) 
 	if err := checkChannels(wanted); err != nil {
 		return nil, err
 	}
+	if slices.Contains(wanted, candorv1.Channel_CHANNEL_CALL) {
+		return nil, refuse(connect.CodeInvalidArgument, "another try goes by sms and email, and not by call: candor calls add %s CUSTOMER puts a customer into the call queue", inc.ID)
+	}
 	set, err := a.texts.Plan(inc)
 	if err != nil {
 		return nil, err
@@ -110,20 +115,29 @@ func (a *API) resendChannels(inc *incident.Incident, wanted []candorv1.Channel) 
 	return chs, nil
 }
 
-// resendable asks the ledger whom nothing has told for a reason, or for any. Those to whom a message may still be on its way
-// on one of the channels stand apart.
-func (a *API) resendable(ctx context.Context, id, reason string, chs []candorv1.Channel) (people, pending crowd, err error) {
+// resendable asks whom nothing has told for a reason, or for any. Those to whom a message may still be on its way on one of the
+// channels stand apart, and so does whoever may yet get a notice of a wave that is being planned.
+func (a *API) resendable(ctx context.Context, inc *incident.Incident, reason string, chs []candorv1.Channel) (people, pending crowd, err error) {
 	people, pending = crowd{}, crowd{}
-	err = a.unreached(ctx, id, reason, func(groups []*candorv1.UnreachedGroup) error {
+	var early map[uint32]bool
+	if reason == "" || reason == journal.NotInWave {
+		if early, err = a.notPlanned(ctx, inc); err != nil {
+			return nil, nil, err
+		}
+	}
+	err = a.unreached(ctx, inc, reason, func(groups []*candorv1.UnreachedGroup) error {
 		for _, g := range groups {
-			into := people
-			if slices.ContainsFunc(g.GetNotices(), func(n *candorv1.ChannelWord) bool {
+			waits := slices.ContainsFunc(g.GetNotices(), func(n *candorv1.ChannelWord) bool {
 				return slices.Contains(chs, n.GetChannel()) && onItsWay(n.GetState())
-			}) {
-				into = pending
-			}
-			if err := into.add(g.GetPeople()); err != nil {
-				return fmt.Errorf("answer of the ledger: %w", err)
+			})
+			for _, p := range g.GetPeople() {
+				into := people
+				if waits || g.GetReason() == journal.NotInWave && early[p.GetPage()] {
+					into = pending
+				}
+				if err := into.add([]*candorv1.PageSlots{p}); err != nil {
+					return fmt.Errorf("answer of the ledger: %w", err)
+				}
 			}
 		}
 		return nil
@@ -159,8 +173,8 @@ func leaveOut(inc *incident.Incident, chs []candorv1.Channel, people, left crowd
 func nobody(id, reason string, left uint64) error {
 	if left > 0 {
 		return refuse(connect.CodeFailedPrecondition,
-			"%d customers of incident %s were not told for the reason %s, and each has a notice on these channels that may still be sent, or stands in an addition that is not planned yet: wait for those, settle what is uncertain, approve or reject what waits",
+			"%d customers of incident %s were not told for the reason %s, and each has a notice on these channels that may still be sent, or belongs to a wave or stands in an addition that is not planned yet: wait for those, settle what is uncertain, approve or reject what waits",
 			left, id, reason)
 	}
-	return refuse(connect.CodeFailedPrecondition, "nobody of incident %s is unreached for the reason %s: candor status %s lists the reasons that there are", id, reason, id)
+	return refuse(connect.CodeFailedPrecondition, "nobody of incident %s is unreached for the reason %s: candor status %s lists the reasons that there are", id, strings.ReplaceAll(reason, ": ", ":"), id)
 }

@@ -20,6 +20,7 @@ import (
 type unreachedLedger struct {
 	mu     sync.Mutex
 	groups []*candorv1.UnreachedGroup
+	opened map[uint32]int // slots of the pages for which there is a journal; nil if there is one for each
 }
 
 func (l *unreachedLedger) say(groups ...*candorv1.UnreachedGroup) {
@@ -32,6 +33,20 @@ func (l *unreachedLedger) say(groups ...*candorv1.UnreachedGroup) {
 func serveUnreached(h *house) *unreachedLedger {
 	h.t.Helper()
 	l := &unreachedLedger{}
+	answer(h, "ledger", "people", func(*candorv1.PeopleRequest, map[string]string) (*candorv1.PeopleResponse, map[string]string, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		resp := &candorv1.PeopleResponse{}
+		for page := range uint32(50) {
+			if n, ok := l.opened[page]; ok || l.opened == nil {
+				if l.opened == nil {
+					n = 1000
+				}
+				resp.Pages = append(resp.Pages, &candorv1.PagePeople{Page: page, Channels: []*candorv1.ChannelStates{{Channel: sms, States: make([]byte, n)}}})
+			}
+		}
+		return resp, nil, nil
+	})
 	answer(h, "ledger", "unreached", func(q *candorv1.UnreachedRequest, header map[string]string) (*candorv1.UnreachedResponse, map[string]string, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -108,6 +123,66 @@ func TestUnreachedAreNamed(t *testing.T) {
 	l.say(group("failed:x", page, []uint32{900, 1}))
 	if _, err := list(""); err == nil {
 		t.Error("a slot that is not there is passed over in silence")
+	}
+}
+
+// Whoever is in no journal stands in the list too, once, also if the page is opened while it is made.
+func TestUnreachedWithoutAJournalAreNamed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	dana, erin := h.as(h.token("Dana", token.Commander)), h.as(h.token("Erin", token.Approver))
+	_, page := h.told(dana, erin, "leak-1", 20)
+	l := serveUnreached(h)
+	count := func(reason string) (n int) {
+		stream, err := dana.ledger.ListUnreached(t.Context(), connect.NewRequest(&candorv1.ListUnreachedRequest{Incident: "leak-1", Reason: reason}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		seen := map[string]bool{}
+		for stream.Receive() {
+			for _, u := range stream.Msg().GetCustomers() {
+				if seen[u.GetCustomerRef()] {
+					t.Errorf("%s stands twice", u.GetCustomerRef())
+				}
+				seen[u.GetCustomerRef()] = true
+				n++
+			}
+		}
+		if err := stream.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	try := func() (*candorv1.ResendResponse, error) {
+		return dana.resend(t, &candorv1.ResendRequest{Incident: "leak-1", Reason: "not_in_wave", DryRun: true})
+	}
+	l.opened = map[uint32]int{}
+	for reason, want := range map[string]int{"": 20, "not_in_wave": 20, "failed": 0} {
+		if n := count(reason); n != want {
+			t.Errorf("nothing is opened, %q: %d customers", reason, n)
+		}
+	}
+	// The wave is not planned: they may be told in a moment.
+	_, err := try()
+	wantCode(t, err, connect.CodeFailedPrecondition, "20 customers", "not planned yet")
+
+	l.opened = map[uint32]int{page: 2}
+	l.say(group("failed:x", page, []uint32{0, 1}, chWord(sms, failed, "x")))
+	if n := count(""); n != 19 {
+		t.Errorf("two slots are known, and one of them was told: %d customers", n)
+	}
+	l.opened = map[uint32]int{}
+	l.say(group("not_in_wave", page, []uint32{0, 3}))
+	if n, whole := count("not_in_wave"), count(""); n == 20 || n != whole {
+		t.Errorf("a page was opened since: %d customers, %d altogether", n, whole)
+	}
+
+	l.opened = map[uint32]int{}
+	l.say()
+	h.happen("leak-1", planned("w0"))
+	if resp, err := try(); err != nil || resp.GetCustomers() != 20 {
+		t.Errorf("resend to those who are in no wave: %v, %v", resp, err)
 	}
 }
 

@@ -65,14 +65,45 @@ func (a *API) story(ctx context.Context, inc *incident.Incident, f finder.Found)
 			return err
 		})
 	}
-	err := g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
 	out.Notices = slices.DeleteFunc(notices, func(n *candorv1.FoundNotice) bool { return n == nil })
-	return out, err
+	return out, a.optOut(ctx, inc.ID, f, out)
+}
+
+// optOut shows the opt-out of a customer who has no text message of the roster's first notice, where the front door writes it
+// for everybody: with the first text that they have, or by itself.
+func (a *API) optOut(ctx context.Context, id string, f finder.Found, out *candorv1.FoundCustomer) error {
+	const sms = candorv1.Channel_CHANNEL_SMS
+	first := slices.IndexFunc(out.GetNotices(), func(n *candorv1.FoundNotice) bool { return n.GetKey().GetChannel() == sms })
+	if first >= 0 && out.GetNotices()[first].GetKey().GetWave() == incident.FirstWave {
+		return nil // it stands there
+	}
+	h := &history{slot: f.Slot, state: journal.NewState(journal.NewWords(), sms, true)}
+	subject := topology.Receipt(sms, id, incident.FirstWave, f.Page.Number)
+	if _, err := a.Bus.Read(ctx, topology.StreamReceipts, subject, 1, h.hear); err != nil {
+		return fmt.Errorf("read %s: %w", subject, err)
+	}
+	events := slices.DeleteFunc(h.events, func(e *candorv1.NoticeEvent) bool {
+		return e.GetWhat() != candorv1.Word(candorv1.Result_RESULT_OPTED_OUT)
+	})
+	switch {
+	case len(events) == 0:
+	case first >= 0:
+		n := out.GetNotices()[first]
+		n.Events = append(n.Events, events...)
+		slices.SortStableFunc(n.Events, func(x, y *candorv1.NoticeEvent) int { return x.GetAt().AsTime().Compare(y.GetAt().AsTime()) })
+	default:
+		key := &candorv1.NoticeKey{Wave: incident.FirstWave, Channel: sms, Page: f.Page.Number, Slot: f.Slot}
+		out.Notices = append(out.Notices, &candorv1.FoundNotice{Key: key, Events: events})
+	}
+	return nil
 }
 
 // history reads one notice's journal and receipts, and makes its text once more; nil if the customer is not in the wave.
 func (a *API) history(ctx context.Context, inc *incident.Incident, k journal.Key, f finder.Found) (*candorv1.FoundNotice, error) {
-	h := &history{slot: f.Slot, state: journal.NewState(journal.NewWords(), true)}
+	h := &history{slot: f.Slot, state: journal.NewState(journal.NewWords(), k.Channel, true)}
 	if _, err := a.Bus.Read(ctx, topology.StreamJournal, k.Subject(), 1, h.write); err != nil {
 		return nil, fmt.Errorf("read %s: %w", k, err)
 	}

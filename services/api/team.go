@@ -48,7 +48,7 @@ func (a *API) listAlerts(ctx context.Context, q *candorv1.ListAlertsRequest) (*c
 		return nil, err
 	}
 	resp := &candorv1.ListAlertsResponse{}
-	log := team.NewLog(a.Bus, a.Now)
+	log := team.NewLog(a.Bus, a.Clock.Now)
 	for _, id := range ids {
 		board, err := log.Load(ctx, id)
 		if err != nil {
@@ -71,7 +71,7 @@ func (a *API) acknowledge(ctx context.Context, q *candorv1.AcknowledgeRequest) (
 	if err != nil {
 		return nil, err
 	}
-	log := team.NewLog(a.Bus, a.Now)
+	log := team.NewLog(a.Bus, a.Clock.Now)
 	board, err := log.Load(ctx, inc.ID)
 	if err != nil {
 		return nil, err

@@ -295,7 +295,7 @@ func TestARequestThatCannotBeReadIsNotRepeated(t *testing.T) {
 // alerts is a team that was told of a draft and of two pauses, of which one is over.
 func (h *house) alerts(id string) {
 	h.t.Helper()
-	log := team.NewLog(h.bus, h.api.Now)
+	log := team.NewLog(h.bus, h.now)
 	b := team.NewBoard(id)
 	for _, e := range []*candorv1.TeamEvent{
 		{Event: &candorv1.TeamEvent_Raised{Raised: &candorv1.AlertRaised{Alert: &candorv1.Alert{Id: "draft-1", Incident: id, Kind: candorv1.AlertKind_ALERT_KIND_DRAFT}}}},

@@ -17,16 +17,12 @@ import (
 	"candor/pkg/incident"
 	"candor/pkg/roster"
 	"candor/pkg/timeline"
+	"candor/pkg/timetable"
 	"candor/pkg/token"
 	candorv1 "candor/proto/candor/v1"
 )
 
-const (
-	timelineAhead = 30 * 24 * time.Hour
-	// rehearsed is how long a machine takes from the hour of a message to its first one: no time by the calendar, but for a
-	// rehearsal, in which the calendar runs faster.
-	rehearsed = 5 * time.Second
-)
+const timelineAhead = 30 * 24 * time.Hour
 
 // getTimeline says what customers got and will get. Whoever asks about one of them may find customers.
 func (a *API) getTimeline(ctx context.Context, q *candorv1.GetTimelineRequest) (*candorv1.GetTimelineResponse, error) {
@@ -38,7 +34,7 @@ func (a *API) getTimeline(ctx context.Context, q *candorv1.GetTimelineRequest) (
 	if err != nil {
 		return nil, err
 	}
-	in := timeline.Input{Incident: inc, Now: a.Now(), Slack: max(a.cfg.Slack, a.Clock.Work(rehearsed))}
+	in := timeline.Input{Incident: inc, Now: a.Clock.Now(), Clock: a.Clock, Slack: max(a.cfg.Slack, a.Clock.Work(timetable.Delay))}
 	if in.Until = in.Now.Add(timelineAhead); q.GetUntil() != nil {
 		in.Until = q.GetUntil().AsTime()
 	}
@@ -126,7 +122,7 @@ func (a *API) countComing(ctx context.Context, inc *incident.Incident, b *timeli
 			continue
 		}
 		var err error
-		if where[wave], err = a.people(ctx, inc.ID, wave); err != nil {
+		if where[wave], err = a.people(ctx, inc, wave); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,11 @@ func (a *API) update(ctx context.Context, q *candorv1.UpdateRequest) (*candorv1.
 		return nil, err
 	}
 	resp := &candorv1.UpdateResponse{Preview: fewOfEach(preview)}
+	if add.GetCorrects() != "" {
+		if resp.WaitsFor, err = a.unread(ctx, inc, add.GetCorrects()); err != nil {
+			return nil, err
+		}
+	}
 	wave := ""
 	inc, err = a.change(ctx, inc.ID, func(inc *incident.Incident) (*candorv1.BreachEvent, error) {
 		if err := running(inc, "added to"); err != nil {
@@ -73,6 +78,19 @@ func (a *API) update(ctx context.Context, q *candorv1.UpdateRequest) (*candorv1.
 	resp.Addition = additionStatus(inc, wave)
 	a.Log.Info().Str("incident", inc.ID).Str("wave", wave).Str("kind", add.GetKind()).Uint64("customers", add.GetCustomers()).Msg("update drafted")
 	return resp, nil
+}
+
+// unread names the wave that a correction of a wave would wait for now; empty if it would not wait.
+func (a *API) unread(ctx context.Context, inc *incident.Incident, corrects string) (string, error) {
+	t, err := a.timetable(inc)
+	if err != nil {
+		return "", err
+	}
+	status, err := a.status(ctx, inc.ID)
+	if err != nil {
+		return "", err
+	}
+	return t.Unread(corrects, timetable.StandingOf(status)), nil
 }
 
 // fewOfEach keeps one message of each channel and language.
@@ -144,7 +162,7 @@ func audienceOf(q *candorv1.UpdateRequest, u *playbook.Update) (audience.Audienc
 
 // hourOf refuses an hour that cannot come.
 func (a *API) hourOf(inc *incident.Incident, pb *playbook.Playbook, add *candorv1.Addition) error {
-	at, now := add.GetAt().AsTime(), a.Now()
+	at, now := add.GetAt().AsTime(), a.Clock.Now()
 	switch {
 	case add.GetAt() != nil && add.GetWithNext():
 		return refuse(connect.CodeInvalidArgument, "an update goes out at an hour, or in place of the next follow-up: name one of the two")
@@ -185,13 +203,13 @@ func (a *API) countNews(ctx context.Context, inc *incident.Incident, add *candor
 	if set, err = set.With(add.GetWave(), add.GetText()); err != nil {
 		return nil, err
 	}
-	in := plan.Input{Incident: inc.ID, Hash: inc.PlanHash(), Playbook: set.Playbook, Facts: set.Facts, Webhook: a.cfg.Webhook, Now: a.Now()}
+	in := plan.Input{Incident: inc.ID, Hash: inc.PlanHash(), Playbook: set.Playbook, Facts: set.Facts, Webhook: a.cfg.Webhook, Now: a.Clock.Now()}
 	if add.GetAt() != nil {
 		in.Now = add.GetAt().AsTime()
 	}
 	added := plan.Added{Wave: add.GetWave(), Audience: to}
 	if len(to.Channels()) > 0 {
-		where, err := a.people(ctx, inc.ID, add.GetCorrects())
+		where, err := a.people(ctx, inc, add.GetCorrects())
 		if err != nil {
 			return nil, err
 		}
@@ -220,5 +238,5 @@ func (a *API) timetable(inc *incident.Incident) (timetable.Timetable, error) {
 	if err != nil {
 		return timetable.Timetable{}, err
 	}
-	return timetable.New(inc, set.Playbook.FollowUps, timetable.Grace), nil
+	return timetable.New(inc, set.Playbook.FollowUps, a.Clock), nil
 }

@@ -128,7 +128,7 @@ func (a *API) upload(r *http.Request) (*Upload, error) {
 
 // receive imports the body. What it stored without a manifest it purges again.
 func (a *API) receive(ctx context.Context, id string, r *http.Request, opts roster.Options, keys *vault.Keys, sh *shelf) (*Upload, error) {
-	start := a.Now()
+	start := a.Clock.Now()
 	report, sums, err := a.importRows(ctx, id, r.Body, opts, keys)
 	up := &Upload{Incident: id, Report: report}
 	if err == nil {
@@ -139,7 +139,7 @@ func (a *API) receive(ctx context.Context, id string, r *http.Request, opts rost
 	case err == nil && !up.Known:
 		a.metrics.customers.Add(float64(report.Customers))
 		a.Log.Info().Str("incident", id).Int("customers", report.Customers).Int("rejected", report.Rejected).
-			Int("pages", len(report.Pages)).Dur("took", a.Now().Sub(start)).Msg("roster stored")
+			Int("pages", len(report.Pages)).Dur("took", a.Clock.Now().Sub(start)).Msg("roster stored")
 	case !errors.Is(err, bus.ErrUnknownOutcome): // after which the manifest may be there, and needs the pages
 		a.forgetPages(ctx, id, sums)
 	}

@@ -24,14 +24,14 @@ func (a *App) addAPI(ctx context.Context) error {
 	settings := a.cfg.API
 	settings.Webhook = a.cfg.Frontdoor.SendGrid.PublicKey != ""
 	service, err := api.New(settings, api.Deps{
-		Bus: a.bus, Vault: a.vault, Tokens: tokens, Suppressions: a.suppressed, Metrics: a.metrics, Now: a.now, Clock: a.clock, Log: a.log,
+		Bus: a.bus, Vault: a.vault, Tokens: tokens, Suppressions: a.suppressed, Metrics: a.metrics, Clock: a.clock, Log: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	cfg := a.cfg.HTTP
 	cfg.LargeBodies = map[string]int64{api.RosterPrefix: api.RosterMaxBytes}
-	server, err := httpd.New(cfg, service.Handler(), httpd.Ops{Registry: a.metrics, Ready: a.ready}, a.log)
+	server, err := httpd.New(cfg, service.Handler(), httpd.Ops{Registry: a.metrics, Tokens: tokens, Ready: a.ready}, a.log)
 	if err != nil {
 		return err
 	}

@@ -179,14 +179,7 @@ func (a *App) addSandbox() error {
 	}
 	a.sandbox = s
 	a.group.Add("sandbox", s)
-	// Whoever names the sandbox and no other server means the sandbox.
-	if tw := &a.cfg.Providers.Twilio; tw.AccountSID == "" {
-		tw.BaseURL = s.URL()
-		tw.AccountSID, tw.Secret = a.cfg.Sandbox.Twilio.AccountSID, a.cfg.Sandbox.Twilio.AuthToken
-	}
-	if sg := &a.cfg.Providers.SendGrid; sg.APIKey == "" {
-		sg.BaseURL, sg.APIKey = s.URL(), a.cfg.Sandbox.SendGrid.APIKey
-	}
+	a.cfg.Providers = a.cfg.Providers.playedBy(s.URL(), a.cfg.Sandbox)
 	return nil
 }
 
@@ -317,7 +310,7 @@ func (a *App) addShared(ctx context.Context) error {
 
 func (a *App) addLedger(context.Context) error {
 	cfg := a.cfg.Ledger
-	cfg.Now, cfg.Clock = a.now, a.clock
+	cfg.Clock = a.clock
 	l, err := ledger.New(cfg, a.bus, a.incidents, a.log)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func (a *App) addCalls(ctx context.Context) error {
 	}
 	c, err := calls.New(a.cfg.Calls, calls.Deps{
 		Bus: a.bus, Incidents: a.incidents, Suppressions: a.suppressed, Pages: a.pages, Journal: a.journal, Door: a.door, Texts: a.texts,
-		Tokens: tokens, Owner: owner, FirstAdmin: a.cfg.FirstAdmin, Metrics: a.metrics, Now: a.now, Mono: a.clock.Mono, Clock: a.clock, Log: a.log,
+		Tokens: tokens, Owner: owner, FirstAdmin: a.cfg.FirstAdmin, Metrics: a.metrics, Clock: a.clock, Log: a.log,
 	})
 	if err != nil {
 		return err

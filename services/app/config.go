@@ -7,12 +7,14 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"candor/pkg/config"
 	"candor/pkg/httpd"
+	"candor/pkg/token"
 	"candor/pkg/topology"
 	"candor/services/api"
 	"candor/services/calls"
@@ -84,15 +86,15 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Load reads candor.yaml. Paths in it are relative to the file.
+// Load reads candor.yaml. Paths in it are relative to the file, those of secrets too.
 func Load(path string) (Config, error) {
 	c := DefaultConfig()
 	if err := config.Load(path, &c); err != nil {
 		return Config{}, err
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&c.Data, &c.Keys} {
-		if !filepath.IsAbs(*p) {
+	for _, p := range []*string{&c.Data, &c.Keys, &c.Providers.SMTP.CA} {
+		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
@@ -129,16 +131,13 @@ func ParseTargets(list string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// Validate says what is wrong with the settings for the targets, all at once.
+// Validate says what is wrong with the settings for the targets, all at once: the error joins one for each mistake.
 func (c Config) Validate(targets []string) error {
 	var errs []error
-	check := func(section string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", section, err))
-		}
-	}
+	check := func(section string, err error) { errs = append(errs, mistakes(section, err)...) }
 	has := func(t string) bool { return slices.Contains(targets, t) }
 	check("clock", c.validateClock(targets))
+	c.validateProviders(targets, check)
 	if has("sms") {
 		check("sms", c.SMS.Validate())
 	}
@@ -154,8 +153,14 @@ func (c Config) Validate(targets []string) error {
 	if has("sandbox") {
 		check("sandbox", c.Sandbox.Validate())
 	}
+	if has("frontdoor") {
+		check("frontdoor", c.Frontdoor.Validate())
+	}
+	if has("ledger") {
+		check("ledger", c.Ledger.Validate())
+	}
 	if has("calls") {
-		errs = append(errs, c.Calls.Validate())
+		check("calls", c.Calls.Validate())
 	}
 	if has("planner") {
 		check("planner", c.Planner.Validate())
@@ -164,11 +169,18 @@ func (c Config) Validate(targets []string) error {
 		check("api", c.API.Validate())
 		check("http", c.HTTP.Validate())
 	}
+	if has("api") || has("calls") {
+		_, err := token.NewStore(nil, c.FirstAdmin, nil) // reads the line, and asks nobody yet
+		check("first_admin", err)
+	}
 	if has("nats") && c.NATS.URL != "" {
 		errs = append(errs, errors.New("nats.url is set, but the target nats is a broker itself: leave one of them out"))
 	}
 	if has("nats") && c.NATS.Listen == "" {
 		errs = append(errs, errors.New("the target nats needs nats.listen, such as 0.0.0.0:4222"))
+	}
+	if _, _, err := net.SplitHostPort(c.NATS.Listen); err != nil && c.NATS.Listen != "" {
+		errs = append(errs, fmt.Errorf("nats.listen is %q: give host:port, such as 0.0.0.0:4222", c.NATS.Listen))
 	}
 	return errors.Join(errs...)
 }

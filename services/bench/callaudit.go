@@ -71,7 +71,10 @@ type callLease struct {
 	number      uint64
 	numbers     []uint64 // all that may be dialled under it, as far as the log names them
 	phone       uint32
+	next        []uint32 // phones that may be dialled after it
 	at, expires int64
+	ends        int64 // until when the call may begin, 0 for no end
+	own         bool  // at the customer's own time
 	open        bool
 	released    bool
 	reported    bool
@@ -86,9 +89,21 @@ type callTask struct {
 	phones map[uint32]uint64
 	bad    map[uint32]bool
 	opened []*callOpening
-	// wish is when the customer wants to be called, 0 for no time; asked, that they said so since the last lease.
-	wish  int64
-	asked bool
+	// wish is when the customer wants to be called, 0 for no time, said when they told; wished, that they want to be called at
+	// all; asked, that they said so since the last lease.
+	wish, said    int64
+	wished, asked bool
+	zones         map[uint32][]string // of phones, as far as the log names them
+	rang          []*callLease        // calls to phones before the one that was reported
+	dialled       []dialled           // what was reported of when
+	stopped       bool                // an earlier call, reported late, ends the task as soon as nobody holds it
+}
+
+// dialled is a call of which it is known when it began.
+type dialled struct {
+	lease *callLease
+	phone uint32
+	at    int64
 }
 
 // callOpening is what a task was opened for, from then to its end.
@@ -130,6 +145,7 @@ type callAudit struct {
 type callNumber struct {
 	leases  []*callLease
 	refused bool
+	since   int64 // when that was said
 	avoid   int64 // when nobody answered last
 }
 
@@ -246,10 +262,14 @@ func (a *callAudit) event(incident string, at int64, ev *candorv1.CallEvent) {
 		}
 	case *candorv1.CallEvent_CallBackAsked:
 		p := callPlaceOf(e.CallBackAsked.GetCustomer())
+		before := len(a.openings(p))
 		o := a.open(p)
 		o.satisfied = false
 		t := a.tasks[p]
-		t.wish, t.asked = second(e.CallBackAsked.GetAt()), true
+		if len(t.opened) > before { // a call that the customer wished for tells them what the others did not
+			o.waves = t.untold()
+		}
+		t.wish, t.said, t.wished, t.asked = second(e.CallBackAsked.GetAt()), at, true, true
 	case *candorv1.CallEvent_Leased:
 		a.leased(at, e.Leased)
 	case *candorv1.CallEvent_Renewed:
@@ -259,12 +279,21 @@ func (a *callAudit) event(incident string, at int64, ev *candorv1.CallEvent) {
 			if !l.open || until < l.expires {
 				a.wrong("renewal", l.of, "lease %d is over, or was made shorter", l.fence)
 			}
+			n := a.number(l.number)
+			switch {
+			case !l.open:
+			case t.now().state != 0, t.stopped, t.bad[l.phone], n.refused && n.since < at:
+				a.wrong("renewal_stop", l.of, "lease %d was renewed, and its call must not be made any more", l.fence)
+			case l.ends != 0 && at > l.ends+a.rules[l.of.incident].lead:
+				a.wrong("renewal_hours", l.of, "lease %d was renewed %d s after its calls may begin", l.fence, at-l.ends)
+			}
 			l.expires = until
 		}
 	case *candorv1.CallEvent_Released:
 		if t, l := a.find(e.Released.GetCustomer(), e.Released.GetFence(), "released"); t != nil {
 			a.report.Released++
 			a.end(l, at, "released")
+			t.stopped = false
 			l.released = true
 		}
 	case *candorv1.CallEvent_LeaseExpired:
@@ -308,7 +337,7 @@ func slotsOf(runs []uint32) (slots []uint32) {
 func (a *callAudit) open(p callPlace) *callOpening {
 	t := a.tasks[p]
 	if t == nil {
-		t = &callTask{phones: map[uint32]uint64{}, bad: map[uint32]bool{}}
+		t = &callTask{phones: map[uint32]uint64{}, bad: map[uint32]bool{}, zones: map[uint32][]string{}}
 		a.tasks[p] = t
 		a.report.Tasks++
 	}
@@ -318,9 +347,29 @@ func (a *callAudit) open(p callPlace) *callOpening {
 			since-- // whoever holds the task may still tell the customer
 		}
 		t.opened = append(t.opened, &callOpening{since: since})
-		t.wish, t.asked = 0, false
+		t.wish, t.wished, t.asked, t.stopped = 0, false, false, false
 	}
 	return t.now()
+}
+
+func (a *callAudit) openings(p callPlace) []*callOpening {
+	if t := a.tasks[p]; t != nil {
+		return t.opened
+	}
+	return nil
+}
+
+// untold are the waves of which the customer has not been told.
+func (t *callTask) untold() (waves []string) {
+	for _, o := range t.opened {
+		for _, wave := range o.waves {
+			told := slices.ContainsFunc(t.opened, func(o *callOpening) bool { return slices.Contains(o.told, wave) })
+			if !told && !slices.Contains(waves, wave) {
+				waves = append(waves, wave)
+			}
+		}
+	}
+	return waves
 }
 
 func (a *callAudit) find(c *candorv1.CustomerPlace, fence uint64, what string) (*callTask, *callLease) {
@@ -357,9 +406,9 @@ func (a *callAudit) expired(at int64, e *candorv1.CallLeaseExpired) {
 		a.wrong("expired_early", l.of, "lease %d was to last %d s longer", l.fence, l.expires-at)
 	}
 	a.end(l, at, "expired")
-	l.weight = 1
+	l.weight, t.stopped = 1, false
 	if !t.asked {
-		t.wish = 0
+		t.wish, t.wished = 0, false
 	}
 }
 
@@ -384,6 +433,7 @@ func (a *callAudit) completed(at int64, e *candorv1.CallCompleted) {
 		}
 	} else {
 		a.end(l, at, "completed")
+		t.stopped = false
 	}
 	for _, said := range []*timestamppb.Timestamp{e.GetStartedAt(), e.GetEndedAt()} {
 		if s := second(said); s != 0 {
@@ -391,18 +441,38 @@ func (a *callAudit) completed(at int64, e *candorv1.CallCompleted) {
 		}
 	}
 	l.weight = float64(d.Counts)
+	if started := second(e.GetStartedAt()); started != 0 {
+		t.dialled = append(t.dialled, dialled{l, e.GetPhone(), started})
+	}
+	a.rangBefore(t, l, e.GetPhone())
+	t.phones[e.GetPhone()] = e.GetNumber()
 	if e.GetNumber() != l.number {
 		a.number(l.number).leases = slices.DeleteFunc(a.number(l.number).leases, func(x *callLease) bool { return x == l })
 		l.number = e.GetNumber()
 		a.number(l.number).leases = append(a.number(l.number).leases, l)
 	}
 	n := a.number(l.number)
-	n.refused = n.refused || d.DoNotCall
+	if d.DoNotCall && !n.refused {
+		n.refused, n.since = true, at
+	}
 	if d.Unanswered || d.NextDay {
 		n.avoid = max(n.avoid, l.calledAt)
 	}
 	t.bad[e.GetPhone()] = t.bad[e.GetPhone()] || d.Number == playbook.NumberBad
 	a.follow(t, l, d, e)
+}
+
+// rangBefore counts what a lease offered before the phone that was dialled: each of them rang.
+func (a *callAudit) rangBefore(t *callTask, l *callLease, phone uint32) {
+	offered := append([]uint32{l.phone}, l.next...)
+	for _, before := range offered[:max(slices.Index(offered, phone), 0)] {
+		call := &callLease{of: l.of, at: l.at, calledAt: l.calledAt, weight: 1, number: t.phones[before]}
+		t.rang = append(t.rang, call)
+		if call.number != 0 { // else the log does not name it
+			n := a.number(call.number)
+			n.leases, n.avoid = append(n.leases, call), max(n.avoid, call.calledAt)
+		}
+	}
 }
 
 // follow notes what a report makes of the task.
@@ -443,11 +513,12 @@ func (a *callAudit) follow(t *callTask, l *callLease, d playbook.Disposition, e 
 	}
 	last := t.leases[len(t.leases)-1]
 	newest := l == last
+	t.stopped = t.stopped || last.open && d.Ends != ""
 	switch {
 	case d.CallBack:
-		t.wish, t.asked = second(e.GetCallBackAt()), last.open
+		t.wish, t.said, t.wished, t.asked = second(e.GetCallBackAt()), l.calledAt, true, last.open
 	case newest && !t.asked:
-		t.wish = 0
+		t.wish, t.wished = 0, false
 	}
 	if newest {
 		t.asked = false

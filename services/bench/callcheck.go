@@ -135,6 +135,8 @@ func (a *callAudit) finish(books callJournals, aborted map[string]bool) *CallRep
 				a.wrong("lease_left", p, "lease %d has no end", l.fence)
 			}
 		}
+		a.phones(t)
+		answers := map[string][]*callOpening{} // by wave: it may take another call, which the customer wished for
 		for _, o := range t.opened {
 			a.report.Ends[callStateName(o.state)]++
 			if o.state == 0 {
@@ -142,8 +144,11 @@ func (a *callAudit) finish(books callJournals, aborted map[string]bool) *CallRep
 				continue
 			}
 			for _, wave := range o.waves {
-				a.outcome(p, o, books[callPage{p.incident, wave, p.page}][p.slot], slices.Contains(o.told, wave), aborted[p.incident])
+				answers[wave] = append(answers[wave], o)
 			}
+		}
+		for wave, answered := range answers {
+			a.outcome(p, wave, answered, books[callPage{p.incident, wave, p.page}][p.slot], aborted[p.incident])
 		}
 	}
 	for k, slots := range books {
@@ -163,21 +168,33 @@ func (a *callAudit) answers(p callPlace, wave string) bool {
 	return t != nil && slices.ContainsFunc(t.opened, func(o *callOpening) bool { return slices.Contains(o.waves, wave) })
 }
 
-// outcome checks that the journal says once how the task ended.
-func (a *callAudit) outcome(p callPlace, o *callOpening, said []candorv1.Result, told, aborted bool) {
-	want := candorv1.Result_RESULT_FAILED
+// callResult is what an end says of a wave.
+func callResult(o *callOpening, wave string) candorv1.Result {
 	switch {
-	case told:
-		want = candorv1.Result_RESULT_DELIVERED
+	case slices.Contains(o.told, wave):
+		return candorv1.Result_RESULT_DELIVERED
 	case o.state == candorv1.CallState_CALL_STATE_SUPPRESSED:
-		want = candorv1.Result_RESULT_SUPPRESSED
+		return candorv1.Result_RESULT_SUPPRESSED
 	case o.state == candorv1.CallState_CALL_STATE_EXPIRED:
-		want = candorv1.Result_RESULT_EXPIRED
+		return candorv1.Result_RESULT_EXPIRED
+	}
+	return candorv1.Result_RESULT_FAILED
+}
+
+// outcome checks that the journal says how the task ended, each time that it answered the wave: once, unless a later end says
+// more.
+func (a *callAudit) outcome(p callPlace, wave string, answered []*callOpening, said []candorv1.Result, aborted bool) {
+	want, corrected := callResult(answered[0], wave), false
+	for _, o := range answered {
+		corrected = corrected || o.corrected
+		if r := callResult(o, wave); callRank(r) > callRank(want) {
+			want, corrected = r, true
+		}
 	}
 	if len(said) == 0 {
 		// The planner's seal ends the journals of an aborted incident for all of whom nothing is said.
 		if !aborted || want != candorv1.Result_RESULT_EXPIRED {
-			a.wrong("no_outcome", p, "it ended as %v, of which the journal says nothing", o.state)
+			a.wrong("no_outcome", p, "it ended with %v, of which the journal says nothing", want)
 		}
 		return
 	}
@@ -187,7 +204,7 @@ func (a *callAudit) outcome(p callPlace, o *callOpening, said []candorv1.Result,
 		a.wrong("other_outcome", p, "the journal says %v in place of %v", last, want)
 	}
 	a.report.Repeated += uint64(len(said) - 1)
-	if len(slices.Compact(slices.Clone(said))) > 1 && !o.corrected {
+	if len(slices.Compact(slices.Clone(said))) > 1 && !corrected {
 		a.wrong("outcomes", p, "the journal says %v", said)
 	}
 }

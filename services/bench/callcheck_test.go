@@ -114,6 +114,29 @@ func (l *callLog) outcome(slot uint32, result candorv1.Result) {
 	}}})
 }
 
+func (l *callLog) renew(slot uint32, fence uint64) {
+	l.append(&candorv1.CallEvent{Event: &candorv1.CallEvent_Renewed{Renewed: &candorv1.CallRenewed{
+		Customer: one(slot), Fence: fence, ExpiresAt: timestamppb.New(l.at.Add(10 * time.Minute)),
+	}}})
+}
+
+// wish has the customer ask for a call, as soon as may be.
+func (l *callLog) wish(slot uint32) {
+	l.append(&candorv1.CallEvent{Event: &candorv1.CallEvent_CallBackAsked{CallBackAsked: &candorv1.CallBackAsked{Customer: one(slot), Request: "r"}}})
+}
+
+// given makes five calls to the customer that nobody answers, and gives them up.
+func (l *callLog) given() {
+	for fence := range uint64(5) {
+		l.at = monday.Add(time.Duration(fence)*7*24*time.Hour + time.Duration(fence)*10*time.Minute)
+		l.lease(0, fence+1, always)
+		l.complete(0, fence+1, "no_answer")
+	}
+	l.withdraw(0, candorv1.CallState_CALL_STATE_FAILED)
+	l.outcome(0, candorv1.Result_RESULT_FAILED)
+	l.after(7*24*time.Hour + time.Minute)
+}
+
 // told calls the customer and tells them.
 func (l *callLog) told(slot uint32, fence uint64) {
 	l.lease(slot, fence)
@@ -193,6 +216,95 @@ func TestTheCheckerSeesWhatIsWrong(t *testing.T) {
 			l.at = night
 			l.lease(0, 2, func(e *candorv1.CallLeased) { e.WindowEndsAt = timestamppb.New(night.Add(10 * time.Minute)) })
 			l.complete(0, 2, "notified")
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+		}},
+		{"given up, and told since they ask for a call", "", func(l *callLog) {
+			l.rest()
+			l.given()
+			l.wish(0)
+			l.lease(0, 6, always)
+			l.complete(0, 6, "notified")
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+		}},
+		{"told since they ask for a call, of which the journal does not know", "other_outcome", func(l *callLog) {
+			l.rest()
+			l.given()
+			l.wish(0)
+			l.lease(0, 6, always)
+			l.complete(0, 6, "notified")
+		}},
+		{"more calls in all, since there is another wave", "cap_total", func(l *callLog) {
+			l.rest()
+			l.given()
+			l.append(&candorv1.CallEvent{Event: &candorv1.CallEvent_Queued{Queued: &candorv1.CallsQueued{Wave: "w1", Slots: []uint32{0, 1}}}})
+			l.lease(0, 6, always)
+			l.complete(0, 6, "notified")
+			l.books.entry(callPage{"a", "w1", 0}, &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Outcomes{Outcomes: &candorv1.Outcomes{
+				Groups: []*candorv1.OutcomeGroup{{Result: candorv1.Result_RESULT_DELIVERED, Slots: []uint32{0, 1}}},
+			}}})
+		}},
+		{"more numbers than there may be calls", "cap_person", func(l *callLog) {
+			l.lease(0, 1, func(e *candorv1.CallLeased) { e.NextPhones = []uint32{1, 2, 3, 4} })
+			l.complete(0, 1, "notified")
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+			l.rest()
+		}},
+		{"too soon after a number that rang before the one that was reported", "gap", func(l *callLog) {
+			l.lease(0, 1, func(e *candorv1.CallLeased) { e.NextPhones = []uint32{1} })
+			l.complete(0, 1, "notified", func(e *candorv1.CallCompleted) { e.Phone, e.Number = 1, 7 })
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+			l.after(30 * time.Second)
+			same := func(e *candorv1.CallLeased) { e.Number = 100 }
+			l.lease(1, 1, same)
+			l.complete(1, 1, "notified", func(e *candorv1.CallCompleted) { e.Number = 100 })
+			l.outcome(1, candorv1.Result_RESULT_DELIVERED)
+		}},
+		{"a second number where the day ends sooner", "window", func(l *callLog) {
+			l.lease(0, 1, func(e *candorv1.CallLeased) {
+				e.Zones, e.NextPhones = []string{"America/Los_Angeles"}, []uint32{1}
+				e.WindowEndsAt = timestamppb.New(e.GetWindowEndsAt().AsTime().Add(3 * time.Hour))
+			})
+			l.complete(0, 1, "busy")
+			l.after(2 * time.Minute)
+			l.lease(0, 2, func(e *candorv1.CallLeased) { e.Phone, e.Number = 1, 7 })
+			l.complete(0, 2, "notified", func(e *candorv1.CallCompleted) { e.Phone, e.Number = 1, 7 })
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+			l.rest()
+		}},
+		{"dialled after the hours", "hours_dialled", func(l *callLog) {
+			l.rest()
+			l.at = monday.Add(8*time.Hour - time.Minute)
+			l.lease(0, 1)
+			l.after(2 * time.Minute)
+			l.complete(0, 1, "notified", func(e *candorv1.CallCompleted) { e.StartedAt = timestamppb.New(l.at.Add(-30 * time.Second)) })
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+		}},
+		{"called at once, when the customer said in ten minutes", "too_early", func(l *callLog) {
+			l.lease(0, 1)
+			l.complete(0, 1, "callback", func(e *candorv1.CallCompleted) { e.CallBackAt = timestamppb.New(l.at.Add(10 * time.Minute)) })
+			l.after(2 * time.Minute)
+			l.told(0, 2)
+			l.rest()
+		}},
+		{"renewed after an earlier call has told the customer", "renewal_stop", func(l *callLog) {
+			l.lease(0, 1)
+			l.after(6 * time.Minute)
+			l.expire(0, 1)
+			l.after(2 * time.Minute)
+			l.lease(0, 2)
+			l.complete(0, 1, "notified", func(e *candorv1.CallCompleted) { e.Late, e.State = true, candorv1.CallState_CALL_STATE_LEASED })
+			l.renew(0, 2)
+			l.complete(0, 2, "no_answer", func(e *candorv1.CallCompleted) { e.State = candorv1.CallState_CALL_STATE_DONE })
+			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
+			l.rest()
+		}},
+		{"renewed after the hours", "renewal_hours", func(l *callLog) {
+			l.rest()
+			l.at = monday.Add(8*time.Hour - time.Minute)
+			l.lease(0, 1)
+			l.after(time.Minute + time.Second)
+			l.renew(0, 1)
+			l.complete(0, 1, "notified")
 			l.outcome(0, candorv1.Result_RESULT_DELIVERED)
 		}},
 		{"two leases at once", "held_by_two", func(l *callLog) {

@@ -31,15 +31,19 @@ func (a *callAudit) leased(at int64, e *candorv1.CallLeased) {
 	if known, ok := t.phones[l.phone]; ok && known != l.number {
 		a.wrong("number", p, "phone %d has another number than before", l.phone)
 	}
-	t.phones[l.phone] = l.number
-	l.numbers = []uint64{l.number}
+	t.phones[l.phone], t.zones[l.phone] = l.number, e.GetZones()
+	l.numbers, l.next, l.ends = []uint64{l.number}, e.GetNextPhones(), second(e.GetWindowEndsAt())
 	for _, phone := range e.GetNextPhones() {
 		if n, ok := t.phones[phone]; ok && n != l.number {
 			l.numbers = append(l.numbers, n)
 		}
 	}
-	own := t.wish != 0 && at >= t.wish-r.tolerance && at <= t.wish+r.tolerance
-	if own {
+	from := t.earliest(r)
+	if at < from {
+		a.wrong("too_early", p, "the customer wants to be called %d s later", t.wish-at)
+	}
+	own := t.wish != 0 && at >= from && at <= t.wish+r.tolerance
+	if l.own = own; own {
 		a.report.OwnTime++
 	}
 	a.caps(t, l, r, own)
@@ -49,6 +53,15 @@ func (a *callAudit) leased(at int64, e *candorv1.CallLeased) {
 	t.asked = false
 	a.report.MostLeases = max(a.report.MostLeases, len(t.leases))
 	a.number(l.number).leases = append(a.number(l.number).leases, l)
+}
+
+// earliest is from when on the customer may be called at their own time: at most a tolerance before it, and never at once after
+// they have named it.
+func (t *callTask) earliest(r *callRules) int64 {
+	if t.wish == 0 {
+		return 0
+	}
+	return max(t.wish-r.tolerance, min(t.wish, t.said+r.tolerance))
 }
 
 // alone checks that nobody else holds the task, and that it is to be called.
@@ -95,10 +108,13 @@ func (a *callAudit) caps(t *callTask, l *callLease, r *callRules, own bool) {
 	if perDay > float64(r.caps.NumberPerDay) {
 		a.wrong("cap_number", l.of, "%g calls to the number in 24 hours", perDay)
 	}
-	if n := sum(t.leases, weekOfCalls) + 1; n > float64(r.caps.PersonPerWeek) {
+	calls := func(window int64) float64 { // each phone that is offered may ring
+		return sum(t.leases, window) + sum(t.rang, window) + float64(1+len(l.next))
+	}
+	if n := calls(weekOfCalls); n > float64(r.caps.PersonPerWeek) {
 		a.wrong("cap_person", l.of, "%g calls to the person in 7 days", n)
 	}
-	if n := sum(t.leases[t.now().since:], endless/2) + 1; n > float64(r.caps.Total) && !own {
+	if n := calls(endless / 2); n > float64(r.caps.Total) && !own && !t.wished {
 		a.wrong("cap_total", l.of, "%g calls in all", n)
 	}
 }
@@ -144,26 +160,63 @@ func (a *callAudit) window(l *callLease, r *callRules, own bool, wish int64, e *
 		}
 		return
 	}
-	var zones []*time.Location
-	for _, name := range e.GetZones() {
-		zone, err := a.zone(name)
-		if err != nil {
-			a.wrong("zone", l.of, "%v", err)
-			return
-		}
-		zones = append(zones, zone)
+	a.hours(l, r, e.GetZones())
+}
+
+// hours checks that a phone in these zones may be called when the lease begins, and until it says that calls end.
+func (a *callAudit) hours(l *callLease, r *callRules, names []string) {
+	zones, ok := a.zonesOf(l.of, names)
+	if !ok {
+		return
 	}
 	end, open := r.hours.untilIn(l.at, zones)
-	if narrow, ok := r.uncertain.untilIn(l.at, zones); !open || ok && ends != 0 && narrow > end {
+	if narrow, ok := r.uncertain.untilIn(l.at, zones); !open || ok && l.ends != 0 && narrow > end {
 		end, open = narrow, ok
 	}
 	switch {
 	case !open:
-		a.wrong("hours", l.of, "called at %s in %v", time.Unix(l.at, 0).UTC().Format(time.RFC3339), e.GetZones())
-	case end == endless && ends == 0:
-	case ends == 0 || ends < l.at || ends+r.lead > end:
-		a.wrong("window", l.of, "the lease says that calls begin for %d s, the hours last %d s more", ends-l.at, end-l.at)
+		a.wrong("hours", l.of, "called at %s in %v", time.Unix(l.at, 0).UTC().Format(time.RFC3339), names)
+	case end == endless && l.ends == 0:
+	case l.ends == 0 || l.ends < l.at || l.ends+r.lead > end:
+		a.wrong("window", l.of, "the lease says that calls begin for %d s, the hours last %d s more in %v", l.ends-l.at, end-l.at, names)
 	}
+}
+
+// phones checks the hours of the phones that were offered beside the first one, and of those that were dialled: the log names
+// the zones of a phone with the lease in which it comes first, which may be a later one.
+func (a *callAudit) phones(t *callTask) {
+	for _, l := range t.leases {
+		for _, phone := range l.next {
+			if names, known := t.zones[phone]; known && !l.own {
+				a.hours(l, a.rules[l.of.incident], names)
+			}
+		}
+	}
+	for _, call := range t.dialled {
+		names, known := t.zones[call.phone]
+		if !known || call.lease.own {
+			continue
+		}
+		zones, ok := a.zonesOf(call.lease.of, names)
+		r := a.rules[call.lease.of.incident]
+		if _, open := r.hours.untilIn(call.at, zones); ok && !open {
+			if _, open = r.uncertain.untilIn(call.at, zones); !open {
+				a.wrong("hours_dialled", call.lease.of, "phone %d was dialled at %s in %v", call.phone, time.Unix(call.at, 0).UTC().Format(time.RFC3339), names)
+			}
+		}
+	}
+}
+
+func (a *callAudit) zonesOf(p callPlace, names []string) (zones []*time.Location, ok bool) {
+	for _, name := range names {
+		zone, err := a.zone(name)
+		if err != nil {
+			a.wrong("zone", p, "%v", err)
+			return nil, false
+		}
+		zones = append(zones, zone)
+	}
+	return zones, true
 }
 
 func (a *callAudit) zone(name string) (*time.Location, error) {

@@ -225,16 +225,6 @@ func (c *Child) Kill() {
 // Exited is closed when the process has ended.
 func (c *Child) Exited() <-chan struct{} { return c.exited }
 
-// Usage returns the processor time and the peak memory of a process that has ended.
-func (c *Child) Usage() (cpu time.Duration, peakBytes int64) {
-	<-c.exited
-	st := c.cmd.ProcessState
-	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
-		peakBytes = ru.Maxrss * 1024
-	}
-	return st.UserTime() + st.SystemTime(), peakBytes
-}
-
 // Stop kills every process of the site.
 func (s *Site) Stop() {
 	s.mu.Lock()

@@ -198,7 +198,7 @@ func (d *Driver) End(ctx context.Context, incident string) error {
 		return fmt.Errorf("close: %w", err)
 	}
 	asked = &candorv1.CloseRequest{
-		Incident: incident, Untold: slices.Collect(maps.Keys(said.Msg.GetUntold())), CallRequests: said.Msg.GetCallRequestsOpen() > 0,
+		Incident: incident, Untold: slices.Collect(maps.Keys(said.Msg.GetUntold())), CallRequests: said.Msg.GetCallRequestsOpen() > 0, Unsent: true,
 		Calls: candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW,
 	}
 	res, err := d.incidents(d.commander).Close(ctx, connect.NewRequest(asked))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +29,7 @@ func (o *owner) serve(ctx context.Context) error {
 		Name: topology.CallService, Version: version(), Description: "who is to be called: claim tasks, and say how the calls ended",
 		Queue: "calls", InHand: c.cfg.InHand, Within: claimWaits + within,
 	}, []bus.Endpoint{
-		endpoint(c, "claim", token.Call, o.claim),
+		waits(c, endpoint(c, "claim", token.Call, o.claim)),
 		endpoint(c, "renew", token.Call, o.renew),
 		endpoint(c, "release", token.Call, o.release),
 		endpoint(c, "complete", token.Call, o.complete),
@@ -36,6 +38,16 @@ func (o *owner) serve(ctx context.Context) error {
 		endpoint(c, "script", token.Queue, o.scriptFor),
 		endpoint(c, "queue", token.Queue, o.counts),
 	})
+}
+
+// isCode is what a disposition looks like.
+var isCode = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+// waits gives an endpoint whose requests wait a room of their own, so that those who wait for customers keep nobody from saying
+// how a call ended.
+func waits(c *Calls, e bus.Endpoint) bus.Endpoint {
+	e.InHand = c.cfg.InHand
+	return e
 }
 
 // told is what a dialer is told of a command that the queue refused.
@@ -53,7 +65,7 @@ func told(err error) error {
 		code = bus.CodeNotFound
 	case errors.Is(err, callqueue.ErrForeignLease):
 		code = bus.CodePermissionDenied
-	case errors.Is(err, callqueue.ErrLeaseOver), errors.Is(err, callqueue.ErrWithdrawn):
+	case errors.Is(err, callqueue.ErrLeaseOver), errors.Is(err, callqueue.ErrWithdrawn), errors.Is(err, callqueue.ErrNotNow):
 		code = bus.CodePrecondition
 	case errors.As(err, &reported):
 		code = bus.CodeExists
@@ -69,6 +81,11 @@ func told(err error) error {
 const (
 	opensAtOnce = 4
 	stopAgain   = 100 * time.Millisecond
+	// asideFor is how long a page that cannot be read is put aside, and asideBriefly one that may be read in a moment.
+	asideFor     = time.Minute
+	asideBriefly = 2 * time.Second
+	// handsWithin is how long a claim goes on, after the time that it waits, when what it was granted cannot be handed out.
+	handsWithin = within / 2
 )
 
 // claim leases tasks and adds what a call needs: here personal data leaves the vault, and nowhere else.
@@ -84,48 +101,104 @@ func (o *owner) claim(ctx context.Context, who token.Identity, q *candorv1.Claim
 			return nil, bus.Errorf(bus.CodeNotFound, "there is no incident %s", id)
 		}
 	}
-	until := o.Mono() + min(q.GetWait().AsDuration(), claimWaits)
+	until := o.Clock.Mono() + min(q.GetWait().AsDuration(), claimWaits)
 	for {
-		granted, err := o.lease(ctx, c, until-o.Mono())
+		granted, err := o.lease(ctx, c, until-o.Clock.Mono())
 		if err != nil {
 			return nil, err
 		}
 		resp, err := o.hand(ctx, who, granted)
-		if err != nil || len(resp.GetTasks()) > 0 || len(granted) == 0 {
+		if err != nil || len(resp.GetTasks()) > 0 || len(granted) == 0 || o.Clock.Mono() > until+handsWithin {
 			return resp, err
 		}
-		// All of them had been opted out in the meantime; others may be there.
+		// All of them had been opted out in the meantime, or cannot be read; others may be there.
 	}
 }
 
-// hand makes tasks of leases. Customers who were opted out in the meantime are left out, and what cannot be handed out is
-// given back.
+// hand makes tasks of leases. Customers who were opted out in the meantime are left out, and so are those of whom nothing can be
+// read, whose pages are put aside for a while; they are given back. An error is about the whole claim.
 func (o *owner) hand(ctx context.Context, who token.Identity, granted []callqueue.Granted) (*candorv1.ClaimResponse, error) {
-	tasks := make([]*candorv1.CallTask, len(granted))
-	g, gctx := errgroup.WithContext(ctx)
+	tasks, errs := make([]*candorv1.CallTask, len(granted)), make([]error, len(granted))
+	var g errgroup.Group
 	g.SetLimit(opensAtOnce)
 	for i := range granted {
-		g.Go(func() (err error) {
-			tasks[i], err = o.task(gctx, &granted[i])
-			return err
+		g.Go(func() error {
+			tasks[i], errs[i] = o.task(ctx, &granted[i])
+			return nil
 		})
 	}
-	err := g.Wait()
-	resp := &candorv1.ClaimResponse{}
-	for i, t := range tasks {
-		switch {
-		case err == nil && t != nil:
-			resp.Tasks = append(resp.Tasks, t)
-		default:
-			if rerr := o.giveBack(ctx, who, granted[i].Lease); rerr != nil {
-				o.Log.Warn().Err(rerr).Str("incident", granted[i].Place.Incident).Msg("a task that cannot be handed out stays leased until its time is over")
-			}
+	_ = g.Wait() // each has its own error
+	var whole error
+	for _, err := range errs {
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errLostSeat)) {
+			whole = fmt.Errorf("hand out tasks: %w", err)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("hand out tasks: %w", err)
+	resp := &candorv1.ClaimResponse{}
+	for i, t := range tasks {
+		place := granted[i].Place
+		switch {
+		case whole == nil && errs[i] == nil:
+			o.aside.clear(pageKey{place.Incident, place.Page})
+		case whole == nil:
+			o.putAside(ctx, place, errs[i]) // before the task is back in the queue
+		}
+		if whole == nil && t != nil {
+			resp.Tasks = append(resp.Tasks, t)
+			continue
+		}
+		if err := o.giveBack(ctx, who, granted[i].Lease); err != nil {
+			o.Log.Warn().Err(err).Str("incident", place.Incident).Msg("a task that cannot be handed out stays leased until its time is over")
+		}
+	}
+	if whole != nil {
+		return nil, whole
 	}
 	return resp, nil
+}
+
+// putAside keeps the customers of a page from being claimed for a while, since nobody can be told how to call them. Who is on
+// other pages is handed out.
+func (o *owner) putAside(ctx context.Context, p callqueue.Place, cause error) {
+	wait := asideFor
+	if !lasting(cause) {
+		wait = asideBriefly
+	}
+	if o.aside.add(pageKey{p.Incident, p.Page}) {
+		o.Log.Error().Err(cause).Str("incident", p.Incident).Uint32("page", p.Page).Dur("again_in", wait).
+			Msg("customers of a page cannot be handed to dialers, which is tried again: mend the cause")
+	}
+	err := o.submit(context.WithoutCancel(ctx), func(now time.Time) ([]callqueue.Event, error) {
+		o.queue.Shelve(now, p.Incident, p.Page, now.Add(o.Clock.Work(wait)))
+		return nil, nil
+	})
+	if err != nil {
+		o.Log.Debug().Err(err).Str("incident", p.Incident).Uint32("page", p.Page).Msg("page is not put aside: another process owns the call queue")
+	}
+}
+
+// aside are the pages that were put aside and have not been read since, so that each is logged once.
+type aside struct {
+	mu    sync.Mutex
+	pages map[pageKey]struct{}
+}
+
+// add says whether the page is news.
+func (a *aside) add(k pageKey) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pages == nil {
+		a.pages = map[pageKey]struct{}{}
+	}
+	_, known := a.pages[k]
+	a.pages[k] = struct{}{}
+	return !known
+}
+
+func (a *aside) clear(k pageKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.pages, k)
 }
 
 func (o *owner) giveBack(ctx context.Context, who token.Identity, l callqueue.Lease) error {
@@ -229,6 +302,9 @@ func (o *owner) complete(ctx context.Context, who token.Identity, q *candorv1.Co
 	if err != nil {
 		return nil, told(err)
 	}
+	if !isCode.MatchString(q.GetDisposition()) { // it may be a note, and is not repeated
+		return nil, bus.Errorf(bus.CodeInvalid, "complete: the disposition is no code: use one of the playbook's table, such as notified or no_answer")
+	}
 	r := callqueue.Report{
 		Disposition: q.GetDisposition(), CallBackAt: instant(q.GetCallBackAt()), CallID: q.GetCallId(),
 		StartedAt: instant(q.GetStartedAt()), AnsweredAt: instant(q.GetAnsweredAt()), EndedAt: instant(q.GetEndedAt()),
@@ -245,6 +321,10 @@ func (o *owner) complete(ctx context.Context, who token.Identity, q *candorv1.Co
 		answer, reported = a, e.GetCompleted()
 		return of(l.Place.Incident, []*candorv1.CallEvent{e}), err
 	})
+	var late *callqueue.CallBackTimeError
+	if errors.As(err, &late) && !late.At.After(late.From) && q.GetEndedAt() == nil {
+		return nil, bus.Errorf(bus.CodeInvalid, "%v; if the call itself was before that, say with ended_at when it ended", err)
+	}
 	if err != nil {
 		return nil, told(err)
 	}

@@ -32,12 +32,12 @@ func (o *owner) add(ctx context.Context, _ token.Identity, q *candorv1.AddReques
 		return nil, err
 	}
 	request := "add-" + newID()
-	known, err := o.ask(ctx, callqueue.Asked{Place: place, At: instant(q.GetCallBackAt()), Request: request})
-	if err != nil {
+	answer := &candorv1.AddResponse{Task: taskID(place)}
+	if err := o.ask(ctx, callqueue.Asked{Place: place, At: instant(q.GetCallBackAt()), Request: request}, answer); err != nil {
 		return nil, err
 	}
 	r := &candorv1.CallRequest{
-		Id: request, AskedAt: timestamppb.New(o.Now()), AskedBy: "person",
+		Id: request, AskedAt: timestamppb.New(o.Clock.Now()), AskedBy: "person",
 		Customer: &candorv1.CustomerPlace{Incident: place.Incident, Page: place.Page, Slot: place.Slot},
 	}
 	data, err := proto.Marshal(r)
@@ -47,13 +47,17 @@ func (o *owner) add(ctx context.Context, _ token.Identity, q *candorv1.AddReques
 	if err != nil {
 		o.Log.Warn().Err(err).Str("incident", place.Incident).Msg("a customer is called who asked for it, but the status does not count them")
 	}
-	return &candorv1.AddResponse{Task: taskID(place), Known: known}, nil
+	return answer, nil
 }
 
 // find asks the api for a customer's place; the question is sealed, since it may name them.
 func (o *owner) find(ctx context.Context, id, customer string) (callqueue.Place, error) {
-	if o.Incidents.Get(id) == nil {
+	inc := o.Incidents.Get(id)
+	switch {
+	case inc == nil:
 		return callqueue.Place{}, bus.Errorf(bus.CodeNotFound, "there is no incident %s", id)
+	case inc.DeclaredAt.IsZero():
+		return callqueue.Place{}, bus.Errorf(bus.CodePrecondition, "incident %s is %s: nobody is called before two people have approved it", id, candorv1.Word(inc.State))
 	}
 	plain, err := proto.Marshal(&candorv1.FindRequest{Incident: id, Query: customer})
 	if err != nil {
@@ -108,6 +112,7 @@ func (o *owner) explain(ctx context.Context, _ token.Identity, q *candorv1.Expla
 	for i, a := range e.Attempts {
 		at := &candorv1.CallAttempt{
 			Number: uint32(i + 1), LeasedAt: stamp(a.LeasedAt), Dialer: a.Dialer, Disposition: a.Disposition, Late: a.Late,
+			Released: a.Released && !a.Reported,
 		}
 		if !a.Out {
 			at.EndedAt = stamp(a.EndedAt)
@@ -119,7 +124,7 @@ func (o *owner) explain(ctx context.Context, _ token.Identity, q *candorv1.Expla
 
 // scriptFor returns what agents say. It does not need the incident to be declared: agents read it before the first notice.
 func (o *owner) scriptFor(ctx context.Context, _ token.Identity, q *candorv1.GetScriptRequest) (*candorv1.GetScriptResponse, error) {
-	inc, err := incident.NewLog(o.Bus, o.Now).Load(ctx, q.GetIncident())
+	inc, err := incident.NewLog(o.Bus, o.Clock.Now).Load(ctx, q.GetIncident())
 	switch {
 	case errors.Is(err, incident.ErrUnknown), err == nil && inc.Draft == nil:
 		return nil, bus.Errorf(bus.CodeNotFound, "there is no incident %s", q.GetIncident())

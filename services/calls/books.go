@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,6 +35,10 @@ type books struct {
 	mu     sync.Mutex // guards people
 	people *people
 
+	// heard are the opt-outs, by number, that were added or taken back since the queue was told of them for the last time.
+	hearing sync.Mutex
+	heard   map[uint64]bool
+
 	// Of the tenure: who we are, and the seat's revision.
 	me  string
 	rev uint64
@@ -44,7 +49,35 @@ func newBooks(c *Calls) (*books, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &books{Calls: c, queue: callqueue.New(), last: map[string]uint64{}, asked: map[string]struct{}{}, broken: map[string]string{}, people: p}, nil
+	return &books{
+		Calls: c, queue: callqueue.New(), last: map[string]uint64{}, asked: map[string]struct{}{}, broken: map[string]string{}, people: p,
+		heard: map[uint64]bool{},
+	}, nil
+}
+
+// hear notes an opt-out that was added or taken back, for whoever works with the queue.
+func (b *books) hear(number uint64, in bool) {
+	b.hearing.Lock()
+	defer b.hearing.Unlock()
+	b.heard[number] = in
+}
+
+// heedOptOuts tells the queue of the opt-outs that were heard of. Numbers that it does not know it is told of with their customers.
+func (b *books) heedOptOuts(now time.Time) {
+	b.hearing.Lock()
+	heard := b.heard
+	if len(heard) > 0 {
+		b.heard = map[uint64]bool{}
+	}
+	b.hearing.Unlock()
+	for number, in := range heard {
+		switch {
+		case !in:
+			b.queue.Allow(now, number)
+		case b.queue.Knows(number):
+			b.queue.Suppress(now, number)
+		}
+	}
 }
 
 // follow folds all events until ctx ends.
@@ -116,9 +149,10 @@ func (b *books) take(ctx context.Context, id string, m bus.Stored) error {
 		if err != nil {
 			return err
 		}
-		if err := b.queue.Apply(at, id, ev, facts); err != nil {
+		if err := b.queue.Apply(at, id, ev, facts.of); err != nil {
 			return &lastingError{fmt.Errorf("event %d: %w", m.Seq, err)}
 		}
+		facts.close(b.queue, at)
 		if request := ev.GetCallBackAsked().GetRequest(); request != "" {
 			b.asked[request] = struct{}{}
 		}
@@ -133,7 +167,7 @@ func (b *books) rules(ctx context.Context, id string) (*incident.Incident, *noti
 		return nil, nil, err
 	}
 	if _, known := b.last[id]; !known {
-		b.queue.SetRules(b.Now(), id, set.Playbook.Calls)
+		b.queue.SetRules(b.Clock.Now(), id, set.Playbook.Calls)
 		b.last[id] = 0
 	}
 	return inc, set, nil
@@ -143,7 +177,7 @@ func (b *books) rules(ctx context.Context, id string) (*incident.Incident, *noti
 func (c *Calls) plan(ctx context.Context, id string) (*incident.Incident, *notice.Set, error) {
 	inc := c.Incidents.Get(id)
 	if inc == nil || inc.DeclaredAt.IsZero() { // what is kept in memory may be a moment behind
-		fresh, err := incident.NewLog(c.Bus, c.Now).Load(ctx, id)
+		fresh, err := incident.NewLog(c.Bus, c.Clock.Now).Load(ctx, id)
 		if errors.Is(err, incident.ErrUnknown) {
 			return nil, nil, &lastingError{err}
 		}
@@ -165,7 +199,7 @@ func (c *Calls) plan(ctx context.Context, id string) (*incident.Incident, *notic
 var errNoCalls = errors.New("its playbook has no section calls: nobody can be called")
 
 // factsOf opens the page that an event is about, if it makes tasks.
-func (b *books) factsOf(ctx context.Context, inc *incident.Incident, set *notice.Set, ev *candorv1.CallEvent) (callqueue.FactsOf, error) {
+func (b *books) factsOf(ctx context.Context, inc *incident.Incident, set *notice.Set, ev *candorv1.CallEvent) (*facts, error) {
 	var number uint32
 	switch e := ev.GetEvent().(type) {
 	case *candorv1.CallEvent_Queued:
@@ -173,7 +207,7 @@ func (b *books) factsOf(ctx context.Context, inc *incident.Incident, set *notice
 	case *candorv1.CallEvent_CallBackAsked:
 		number = e.CallBackAsked.GetCustomer().GetPage()
 	default:
-		return nil, nil
+		return &facts{}, nil
 	}
 	page, err := b.folder.page(ctx, inc, number)
 	if err != nil {
@@ -195,15 +229,54 @@ func lasting(err error) bool {
 	return true
 }
 
-// factsOn tells the facts of the customers of an open page.
-func (b *books) factsOn(page *roster.Page, set *notice.Set) callqueue.FactsOf {
-	return func(_, slot uint32) callqueue.Facts {
-		if int(slot) >= len(page.Customers) {
-			return callqueue.Facts{Suppressed: "no_customer"}
-		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.people.facts(&page.Customers[slot], &set.Playbook.Languages)
+// facts are those of the customers of an open page.
+type facts struct {
+	b    *books
+	page *roster.Page
+	set  *notice.Set
+	// version is that of the opt-outs when it was asked for the first customer, known what was told of each, and closed their
+	// numbers that were opted out.
+	version uint64
+	known   map[uint32]callqueue.Facts
+	closed  []uint64
+}
+
+// factsOn returns the facts of the customers of an open page.
+func (b *books) factsOn(page *roster.Page, set *notice.Set) *facts {
+	return &facts{b: b, page: page, set: set, version: b.Suppressions.Version(), known: map[uint32]callqueue.Facts{}}
+}
+
+// of tells the facts of a customer.
+func (f *facts) of(_, slot uint32) callqueue.Facts {
+	if known, ok := f.known[slot]; ok {
+		return known
+	}
+	told := callqueue.Facts{Suppressed: "no_customer"}
+	if int(slot) < len(f.page.Customers) {
+		var closed []uint64
+		f.b.mu.Lock()
+		told, closed = f.b.people.facts(&f.page.Customers[slot], &f.set.Playbook.Languages)
+		f.b.mu.Unlock()
+		f.closed = append(f.closed, closed...)
+	}
+	f.known[slot] = told
+	return told
+}
+
+// renew has everything asked again if the opt-outs have changed since: the queue was told of those while it did not know whose
+// they are.
+func (f *facts) renew() {
+	if v := f.b.Suppressions.Version(); v != f.version {
+		f.version, f.closed = v, nil
+		clear(f.known)
+	}
+}
+
+// close tells the queue which of the numbers are opted out of calls. It does so after it was told of their customers, and before
+// anybody can be called.
+func (f *facts) close(q *callqueue.Queue, now time.Time) {
+	for _, number := range f.closed {
+		q.Suppress(now, number)
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,12 +45,8 @@ type Deps struct {
 	Tokens, Owner *bus.KV
 	FirstAdmin    string
 	Metrics       prometheus.Registerer
-	Now           func() time.Time
-	// Mono is a clock that nobody sets.
-	Mono func() time.Duration
-	// Clock says what the time of a dialer, who asks for a lease, is on the calendar.
-	Clock clock.Clock
-	Log   zerolog.Logger
+	Clock         clock.Clock
+	Log           zerolog.Logger
 }
 
 // Calls is the service.
@@ -74,11 +69,11 @@ func New(cfg Config, d Deps) (*Calls, error) {
 	}
 	c := &Calls{
 		Deps: d, cfg: cfg, doorman: newDoorman(d.Tokens), scripts: script.NewLibrary(),
-		folder: newFolder(d.Pages, cfg.OpenPages, incident.NewLog(d.Bus, d.Now).Load),
-		seat:   &seat{kv: d.Owner, every: cfg.RenewEvery, mono: d.Mono, log: d.Log},
+		folder: newFolder(d.Pages, cfg.OpenPages, incident.NewLog(d.Bus, d.Clock.Now).Load),
+		seat:   &seat{kv: d.Owner, every: cfg.RenewEvery, mono: d.Clock.Mono, log: d.Log},
 	}
 	var err error
-	if c.tokens, err = token.NewStore(c.doorman, d.FirstAdmin, d.Now); err != nil {
+	if c.tokens, err = token.NewStore(c.doorman, d.FirstAdmin, d.Clock.Now); err != nil {
 		return nil, fmt.Errorf("calls: %w", err)
 	}
 	if c.validator, err = protovalidate.New(); err != nil {
@@ -118,7 +113,12 @@ func (c *Calls) tenure(ctx context.Context) error {
 			return nil
 		}
 	}
-	b, err := c.standBy(ctx)
+	b, err := newBooks(c)
+	if err != nil {
+		return err
+	}
+	defer c.Suppressions.Follow(b.hear)()
+	err = c.standBy(ctx, b)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -126,11 +126,7 @@ func (c *Calls) tenure(ctx context.Context) error {
 }
 
 // standBy folds the queue as it is and goes on doing so until this process may own it.
-func (c *Calls) standBy(ctx context.Context) (*books, error) {
-	b, err := newBooks(c)
-	if err != nil {
-		return nil, err
-	}
+func (c *Calls) standBy(ctx context.Context, b *books) error {
 	fctx, endFold := context.WithCancel(ctx)
 	caughtUp, folded := make(chan struct{}), make(chan error, 1)
 	go func() { folded <- b.follow(fctx, func() { close(caughtUp) }) }()
@@ -142,7 +138,7 @@ func (c *Calls) standBy(ctx context.Context) (*books, error) {
 	case <-caughtUp:
 	case err := <-folded:
 		endFold()
-		return nil, err
+		return err
 	}
 	b.me = newID()
 	// What goes wrong with the fold meanwhile ends the waiting.
@@ -156,13 +152,13 @@ func (c *Calls) standBy(ctx context.Context) (*books, error) {
 	}()
 	select {
 	case err := <-took:
-		return b, errors.Join(err, wait())
+		return errors.Join(err, wait())
 	case err := <-folded:
 		endTake()
 		endFold()
 		if terr := <-took; terr == nil {
 			err = errors.Join(err, c.seat.giveUp(ctx, b.rev))
 		}
-		return nil, err
+		return err
 	}
 }

@@ -106,7 +106,7 @@ func TestCallsAreTakenBackAtTheClose(t *testing.T) {
 
 	// The next owner folds the same, and nobody tries the call again that it finds under way.
 	p.kill()
-	p = w.process()
+	p = w.process(oftenRenewed)
 	w.untilTasks("leased", 1)
 	if got := w.complete(out[0].GetLease(), "no_answer"); got.GetState() != candorv1.CallState_CALL_STATE_FAILED {
 		t.Errorf("completed while closing: %v", got)

@@ -10,7 +10,8 @@ import (
 type Config struct {
 	// RenewEvery is how often the owner says that it is there; three times missed, and another process takes over.
 	RenewEvery time.Duration `yaml:"renew_every"`
-	// InHand is how many requests of dialers may be in hand, those that wait for a task among them.
+	// InHand is how many claims of dialers may be in hand, those that wait for a task among them, and how many other requests
+	// beside them.
 	InHand int `yaml:"in_hand"`
 	// OpenPages is how many pages of customers are kept open, each up to a thousand customers.
 	OpenPages int `yaml:"open_pages"`

@@ -16,7 +16,7 @@ import (
 // a revoked token is refused as soon as the broker has told of it.
 type doorman struct {
 	token.KV
-	watch func(ctx context.Context, fn func(key string, value []byte, deleted bool) error, caughtUp func()) error
+	watch func(ctx context.Context, fn func(key string, value []byte, rev uint64, deleted bool) error, caughtUp func()) error
 	ready chan struct{} // closed when everything that was there at start is known
 
 	mu     sync.RWMutex
@@ -29,7 +29,7 @@ func newDoorman(kv *bus.KV) *doorman {
 
 func (d *doorman) run(ctx context.Context) error {
 	once := sync.OnceFunc(func() { close(d.ready) })
-	err := d.watch(ctx, func(key string, value []byte, deleted bool) error {
+	err := d.watch(ctx, func(key string, value []byte, _ uint64, deleted bool) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if deleted {
@@ -87,9 +87,5 @@ func bearerOf(header map[string]string) string {
 			}
 		}
 	}
-	scheme, bearer, ok := strings.Cut(strings.TrimSpace(value), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(bearer)
+	return token.FromHeader(value)
 }

@@ -104,15 +104,16 @@ func (o *owner) workOff(ctx context.Context, ord *candorv1.Order, k journal.Key)
 	queued := &candorv1.CallsQueued{Wave: k.Wave, Page: k.Page, Slots: journal.Runs(slots)}
 	queued.Priority, queued.Purpose = urgency(set.Playbook.Waves[base], ord, page.Tier)
 	facts := o.factsOn(page, set)
-	told := make(map[uint32]callqueue.Facts, len(slots))
 	for _, slot := range slots { // before the loop's turn, which others wait for
-		told[slot] = facts(k.Page, slot)
+		facts.of(k.Page, slot)
 	}
 	return o.submit(ctx, func(now time.Time) ([]callqueue.Event, error) {
 		if err := o.introduce(now, inc, set); err != nil {
 			return nil, err
 		}
-		events, err := o.queue.Queue(now, k.Incident, queued, func(_, slot uint32) callqueue.Facts { return told[slot] })
+		facts.renew()
+		events, err := o.queue.Queue(now, k.Incident, queued, facts.of)
+		facts.close(o.queue, now)
 		return of(k.Incident, events), err
 	})
 }
@@ -166,7 +167,7 @@ func (o *owner) approved(ctx context.Context, ord *candorv1.Order, k journal.Key
 	inc := o.Incidents.Get(k.Incident)
 	if len(hash) > 0 && bytes.Equal(hash, opened.GetPlanHash()) && (inc == nil || !bytes.Equal(hash, inc.HashOf(k.Wave))) {
 		// What is kept in memory may be a moment behind.
-		fresh, err := incident.NewLog(o.Bus, o.Now).Load(ctx, k.Incident)
+		fresh, err := incident.NewLog(o.Bus, o.Clock.Now).Load(ctx, k.Incident)
 		if err != nil {
 			return nil, nil, "", fmt.Errorf("read incident %s: %w", k.Incident, err)
 		}
@@ -264,7 +265,7 @@ func (o *owner) requested(ctx context.Context, m bus.Stored) error {
 		o.Log.Info().Str("incident", id).Uint64("sequence", m.Seq).
 			Msg("a customer wants to be called while the incident is closing, and is only if that was to be done already")
 	}
-	_, err = o.ask(ctx, callqueue.Asked{Place: placeOf(r.GetCustomer()), Request: r.GetId()})
+	err = o.ask(ctx, callqueue.Asked{Place: placeOf(r.GetCustomer()), Request: r.GetId()}, nil)
 	var remote *bus.RemoteError
 	if errors.As(err, &remote) {
 		o.Log.Warn().Err(err).Str("incident", id).Uint64("sequence", m.Seq).Msg("a customer who wants to be called cannot be")
@@ -273,41 +274,62 @@ func (o *owner) requested(ctx context.Context, m bus.Stored) error {
 	return err
 }
 
-// ask has a customer called. What cannot be is a *bus.RemoteError.
-func (o *owner) ask(ctx context.Context, a callqueue.Asked) (known bool, err error) {
+// ask has a customer called, and says in the answer, unless it is nil, what that makes of their task. What cannot be is a
+// *bus.RemoteError.
+func (o *owner) ask(ctx context.Context, a callqueue.Asked, answer *candorv1.AddResponse) error {
 	inc, set, err := o.plan(ctx, a.Place.Incident)
 	var lasts *lastingError
 	if errors.As(err, &lasts) {
-		return false, bus.Errorf(bus.CodePrecondition, "%v", err)
+		return bus.Errorf(bus.CodePrecondition, "%v", err)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	if !inc.Declared() {
-		return false, bus.Errorf(bus.CodePrecondition, "incident %s is not declared, or has ended: nobody is called for it", inc.ID)
+		return bus.Errorf(bus.CodePrecondition, "incident %s is not declared, or has ended: nobody is called for it", inc.ID)
 	}
 	page, err := o.folder.page(ctx, inc, a.Place.Page)
 	if err != nil {
 		if ctx.Err() == nil && lasting(err) {
-			return false, bus.Errorf(bus.CodePrecondition, "page %d of incident %s cannot be opened: %v", a.Place.Page, inc.ID, err)
+			return bus.Errorf(bus.CodePrecondition, "page %d of incident %s cannot be opened: %v", a.Place.Page, inc.ID, err)
 		}
-		return false, err
+		return err
 	}
 	if int(a.Place.Slot) >= len(page.Customers) {
-		return false, bus.Errorf(bus.CodeNotFound, "there is %v", a.Place)
+		return bus.Errorf(bus.CodeNotFound, "there is %v", a.Place)
 	}
-	facts := o.factsOn(page, set)(a.Place.Page, a.Place.Slot)
+	facts := o.factsOn(page, set)
+	facts.of(a.Place.Page, a.Place.Slot)
 	err = o.submit(ctx, func(now time.Time) ([]callqueue.Event, error) {
 		if err := o.introduce(now, inc, set); err != nil {
 			return nil, err
 		}
-		_, err := o.queue.Explain(now, a.Place)
-		known = !errors.Is(err, callqueue.ErrNoTask)
-		events, err := o.queue.Ask(now, a, func(uint32, uint32) callqueue.Facts { return facts })
-		if err == nil {
-			o.asked[a.Request] = struct{}{}
+		before, known := o.queue.Shows(a.Place)
+		facts.renew()
+		events, err := o.queue.Ask(now, a, facts.of)
+		if err != nil {
+			return nil, err
 		}
-		return of(inc.ID, events), err
+		facts.close(o.queue, now)
+		o.asked[a.Request] = struct{}{}
+		all := of(inc.ID, events)
+		if answer != nil {
+			all = append(all, o.queue.Tick(now)...) // it ends at once if nobody can be called
+			answer.Known = known
+			answer.State, _ = o.queue.Shows(a.Place)
+			answer.Reopened = isOver(before) && !isOver(answer.State)
+		}
+		return all, nil
 	})
-	return known, told(err)
+	return told(err)
+}
+
+// isOver says that nobody is called in such a state, unless they ask.
+func isOver(s candorv1.CallState) bool {
+	switch s {
+	case candorv1.CallState_CALL_STATE_DONE, candorv1.CallState_CALL_STATE_FAILED,
+		candorv1.CallState_CALL_STATE_SUPPRESSED, candorv1.CallState_CALL_STATE_EXPIRED:
+		return true
+	}
+	return false
 }

@@ -90,7 +90,7 @@ func (o *owner) loop(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	changed := o.Incidents.Changed()
-	t := &turn{now: o.Now(), stirred: true}
+	t := &turn{now: o.Clock.Now(), stirred: true}
 	o.lookAround(t)
 	for {
 		if err := o.finish(ctx, t); err != nil {
@@ -107,7 +107,7 @@ func (o *owner) loop(ctx context.Context) error {
 		case <-changed:
 			t.stirred = true
 		}
-		t.now = o.Now()
+		t.now = o.Clock.Now()
 		if t.stirred {
 			changed = o.Incidents.Changed()
 			o.lookAround(t)
@@ -132,6 +132,7 @@ func (o *owner) gather(t *turn) {
 
 // decide carries out the commands of a turn, and then the claims: first those that have waited longest.
 func (o *owner) decide(t *turn) {
+	o.heedOptOuts(t.now)
 	for _, c := range t.commands {
 		events, err := c.do(t.now)
 		c.err, c.stored = err, len(events) > 0
@@ -144,6 +145,7 @@ func (o *owner) decide(t *turn) {
 
 // lookAround does what the time and the incidents' own state ask for.
 func (o *owner) lookAround(t *turn) {
+	o.heedOptOuts(t.now)
 	for _, inc := range o.Incidents.List() {
 		_, known := o.last[inc.ID]
 		if !known || o.broken[inc.ID] != "" {
@@ -182,11 +184,11 @@ func (o *owner) lookAround(t *turn) {
 // that nobody knows of ends by itself.
 func (o *owner) finish(ctx context.Context, t *turn) error {
 	if len(t.events) > 0 {
-		began := o.Mono()
+		began := o.Clock.Mono()
 		if err := o.store(ctx, t); err != nil {
 			return err
 		}
-		o.metrics.appended(o.Mono() - began)
+		o.metrics.appended(o.Clock.Mono() - began)
 		o.metrics.turn.Observe(float64(len(t.commands) + len(t.granted)))
 	}
 	// What was stored is true whoever owns the queue now. A refusal, or what was only looked up, is the owner's to say: another

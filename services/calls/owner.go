@@ -31,6 +31,8 @@ type owner struct {
 	adopted map[string]bool
 	// over are the ended incidents whose pages were closed.
 	over map[string]bool
+	// aside are the pages that cannot be read.
+	aside aside
 }
 
 // own owns the queue until ctx ends, the seat is lost, or something cannot be stored.
@@ -39,7 +41,7 @@ func (c *Calls) own(ctx context.Context, b *books) error {
 		books: b, id: random(), record: newRecorder(c.Journal, c.cfg.RecordEvery, c.Log),
 		in: make(chan *command, 1024), gone: make(chan struct{}), adopted: map[string]bool{}, over: map[string]bool{},
 	}
-	began := c.Mono()
+	began := c.Clock.Mono()
 	g, ctx := errgroup.WithContext(ctx)
 	// The seat outlives the others, so that the next owner finds nobody deciding; hold gives it up at the end.
 	sctx, leave := context.WithCancel(context.WithoutCancel(ctx))
@@ -62,7 +64,7 @@ func (c *Calls) own(ctx context.Context, b *books) error {
 	if err == nil {
 		c.metrics.owner.Set(1)
 		c.metrics.takeOver.Inc()
-		c.Log.Info().Int("incidents", len(o.adopted)).Dur("took", c.Mono()-began).Msg("this process owns the call queue")
+		c.Log.Info().Int("incidents", len(o.adopted)).Dur("took", c.Clock.Mono()-began).Msg("this process owns the call queue")
 		g.Go(func() error { defer close(o.gone); return o.loop(ctx) })
 		g.Go(func() error { return o.record.run(ctx) })
 		g.Go(func() error { return ending(ctx, o.settleAll(ctx)) })
@@ -157,7 +159,7 @@ func (o *owner) watch(ctx context.Context) error {
 }
 
 func (o *owner) adopt(ctx context.Context, id string) error {
-	e := o.entry([]*candorv1.CallEvent{owned()}, o.Now())
+	e := o.entry([]*candorv1.CallEvent{owned()}, o.Clock.Now())
 	data, err := proto.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("adopt the calls of incident %s: %w", id, err)
@@ -241,9 +243,7 @@ func ending(ctx context.Context, err error) error {
 func ended(e *candorv1.CallEvent) []*candorv1.CustomerPlace {
 	switch ev := e.GetEvent().(type) {
 	case *candorv1.CallEvent_Completed:
-		switch ev.Completed.GetState() {
-		case candorv1.CallState_CALL_STATE_DONE, candorv1.CallState_CALL_STATE_FAILED,
-			candorv1.CallState_CALL_STATE_SUPPRESSED, candorv1.CallState_CALL_STATE_EXPIRED:
+		if isOver(ev.Completed.GetState()) {
 			return []*candorv1.CustomerPlace{ev.Completed.GetCustomer()}
 		}
 	case *candorv1.CallEvent_Withdrawn:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,59 +17,150 @@ import (
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
 	"candor/pkg/callqueue"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/roster"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
 
-func TestOneSitsAndTheOthersWait(t *testing.T) {
-	t.Parallel()
-	b := bustest.New(t)
-	kv, err := b.KV(t.Context(), topology.BucketCallOwner)
+// seats is a broker with the seat, and the clock by which it is given up for lost.
+type seats struct {
+	*world
+	kv   *bus.KV
+	mono atomic.Int64
+}
+
+func newSeats(t *testing.T) *seats {
+	t.Helper()
+	w := &world{TB: t, bus: bustest.New(t), seen: &lockedBuffer{}}
+	kv, err := w.bus.KV(t.Context(), topology.BucketCallOwner)
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	newSeat := func() *seat {
-		return &seat{kv: kv, every: 20 * time.Millisecond, mono: func() time.Duration { return time.Since(start) }, log: zerolog.Nop()}
+	s := &seats{world: w, kv: kv}
+	s.mono.Store(int64(time.Hour))
+	return s
+}
+
+// looking counts how often a process has looked at the seat.
+type looking struct {
+	seatKV
+	looks atomic.Int64
+}
+
+func (l *looking) Get(ctx context.Context, key string) ([]byte, uint64, error) {
+	defer l.looks.Add(1)
+	return l.seatKV.Get(ctx, key)
+}
+
+// seat is that of a process which acts every so often by the machine's clock.
+func (s *seats) seat(every time.Duration) (*seat, *looking) {
+	l := &looking{seatKV: s.kv}
+	return &seat{kv: l, every: every, mono: func() time.Duration { return time.Duration(s.mono.Load()) }, log: zerolog.Nop()}, l
+}
+
+// after moves the clock, and waits until somebody has looked at the seat since.
+func (s *seats) after(d time.Duration, l *looking) {
+	s.Helper()
+	s.mono.Add(int64(d))
+	seen := l.looks.Load()
+	s.until("a look at the seat", func() bool { return l.looks.Load() >= seen+2 }) // the first may have begun before
+}
+
+// takes waits for the seat in the background; what comes of it is sent.
+func (s *seats) takes(who *seat, me string) <-chan error {
+	ctx, cancel := context.WithCancel(s.Context())
+	ended := make(chan error, 1)
+	var wg sync.WaitGroup
+	s.Cleanup(func() { cancel(); wg.Wait() })
+	wg.Go(func() {
+		_, err := who.take(ctx, me)
+		ended <- err
+	})
+	return ended
+}
+
+func (s *seats) waits(ended <-chan error) {
+	s.Helper()
+	select {
+	case err := <-ended:
+		s.Fatalf("took a seat that was taken: %v", err)
+	default:
 	}
-	first, second, third := newSeat(), newSeat(), newSeat()
+}
+
+const often = 5 * time.Millisecond
+
+func TestOneSitsAndTheOthersWait(t *testing.T) {
+	t.Parallel()
+	s := newSeats(t)
+	first, _ := s.seat(often)
 	rev, err := first.take(t.Context(), "first")
 	if err != nil || !first.fresh() {
 		t.Fatal(rev, err)
 	}
-	hctx, kill := context.WithCancel(t.Context())
+	ctx, kill := context.WithCancel(t.Context())
 	held := make(chan error, 1)
-	go func() { held <- first.hold(hctx, "first", rev) }()
-
-	// While it is renewed nobody else gets it.
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	if _, err := second.take(ctx, "second"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("took a seat that was taken: %v", err)
+	go func() { held <- first.hold(ctx, "first", rev) }()
+	second, looks := s.seat(often)
+	taken := s.takes(second, "second")
+	for range 3 * missed { // while it is renewed nobody else gets it, however long that is
+		s.after(often, looks)
+		s.until("it is renewed", func() bool { return first.renewed.Load() == s.mono.Load() })
+		s.after(0, looks)
+		s.waits(taken)
 	}
-	cancel()
 	if err := second.confirm(t.Context(), "second"); !errors.Is(err, errLostSeat) {
 		t.Errorf("confirm = %v", err)
 	}
 	if err := first.confirm(t.Context(), "first"); err != nil {
 		t.Errorf("confirm = %v", err)
 	}
-	// Whoever leaves in order is followed at once.
 	kill()
-	if err := <-held; err != nil {
+	if err := <-held; err != nil || first.fresh() {
+		t.Errorf("hold = %v", err)
+	}
+}
+
+func TestWhoLeavesInOrderIsFollowedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSeats(t)
+	first, _ := s.seat(time.Minute)
+	rev, err := first.take(t.Context(), "first")
+	if err != nil {
 		t.Fatal(err)
 	}
-	rev, err = second.take(t.Context(), "second")
-	if err != nil || first.fresh() {
-		t.Fatal(rev, err)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if err := first.hold(ctx, "first", rev); err != nil || first.fresh() {
+		t.Fatalf("hold = %v", err)
 	}
-	// Whoever is gone without a word is followed after three renewals missed, and told so when it comes back.
-	began := time.Now()
-	if _, err := third.take(t.Context(), "third"); err != nil || time.Since(began) < missed*third.every {
-		t.Fatalf("took the seat after %s: %v", time.Since(began), err)
+	second, _ := s.seat(often)
+	if _, err := second.take(t.Context(), "second"); err != nil { // the clock stands still
+		t.Fatal(err)
 	}
-	if err := second.hold(t.Context(), "second", rev); !errors.Is(err, errLostSeat) {
+}
+
+// Whoever is gone without a word is followed after three renewals missed, and told so when it comes back.
+func TestWhoIsGoneIsFollowedAfterAWhile(t *testing.T) {
+	t.Parallel()
+	s := newSeats(t)
+	first, _ := s.seat(often)
+	rev, err := first.take(t.Context(), "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, looks := s.seat(often)
+	taken := s.takes(second, "second")
+	s.after(0, looks)
+	s.after(missed*often-1, looks)
+	s.waits(taken)
+	s.mono.Add(1)
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	if err := first.hold(t.Context(), "first", rev); !errors.Is(err, errLostSeat) {
 		t.Errorf("hold = %v", err)
 	}
 }
@@ -82,8 +174,7 @@ func (away) Update(context.Context, string, []byte, uint64) (uint64, error) {
 
 func TestWhoCannotRenewLetsGoBeforeOthersTakeOver(t *testing.T) {
 	t.Parallel()
-	start := time.Now()
-	s := &seat{kv: away{}, every: 10 * time.Millisecond, mono: func() time.Duration { return time.Since(start) }, log: zerolog.Nop()}
+	s := &seat{kv: away{}, every: 10 * time.Millisecond, mono: clock.Clock{}.Mono, log: zerolog.Nop()}
 	s.renewed.Store(int64(s.mono()))
 	if err := s.hold(t.Context(), "me", 1); !errors.Is(err, errLostSeat) {
 		t.Errorf("hold = %v", err)
@@ -222,13 +313,11 @@ func sitting(t *testing.T) *owner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	mono := func() time.Duration { return time.Since(start) }
-	s := &seat{kv: kv, every: time.Minute, mono: mono, log: zerolog.Nop()}
+	s := &seat{kv: kv, every: time.Minute, mono: clock.Clock{}.Mono, log: zerolog.Nop()}
 	if _, err := s.take(t.Context(), "me"); err != nil {
 		t.Fatal(err)
 	}
-	c := &Calls{Deps: Deps{Bus: b, Now: time.Now, Mono: mono, Log: zerolog.Nop()}, metrics: m, seat: s}
+	c := &Calls{Deps: Deps{Bus: b, Log: zerolog.Nop()}, metrics: m, seat: s}
 	return &owner{books: &books{Calls: c, last: map[string]uint64{}, me: "me"}, id: 7, adopted: map[string]bool{}}
 }
 

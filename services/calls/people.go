@@ -29,18 +29,20 @@ func newPeople(stops *suppression.Set) (*people, error) {
 	return &people{zones: zones, stops: stops, known: map[*string][]*time.Location{}}, nil
 }
 
-// facts tells of one customer. A number that was opted out of calls is none.
-func (p *people) facts(c *roster.Customer, languages *playbook.Languages) callqueue.Facts {
-	f := callqueue.Facts{Language: languages.Language(c.Language)}
+// facts tells of one customer, and which of their numbers were opted out of calls.
+func (p *people) facts(c *roster.Customer, languages *playbook.Languages) (f callqueue.Facts, closed []uint64) {
+	f = callqueue.Facts{Language: languages.Language(c.Language)}
 	if ok, reason := c.Usable(channel); !ok {
 		f.Suppressed = reason
 	}
 	left := false
 	for _, phone := range c.Phones {
 		names, certain := p.zones.Of(c, phone)
-		hash := uint64(0)
-		if !p.stops.Has(channel, phone) {
-			hash, left = p.stops.Number(phone), true
+		hash := p.stops.Number(phone)
+		if p.stops.Has(channel, phone) {
+			closed = append(closed, hash)
+		} else {
+			left = true
 		}
 		f.Numbers = append(f.Numbers, hash)
 		f.Zones = append(f.Zones, p.locations(names))
@@ -49,7 +51,7 @@ func (p *people) facts(c *roster.Customer, languages *playbook.Languages) callqu
 	if f.Suppressed == "" && !left {
 		f.Suppressed = roster.OptedOut
 	}
-	return f
+	return f, closed
 }
 
 func (p *people) locations(names []string) []*time.Location {

@@ -165,7 +165,7 @@ func (r *recorder) write(ctx context.Context, k journal.Key, slots map[uint32]ve
 		}
 		missing := make([]uint32, 0, len(slots))
 		for slot, v := range slots {
-			if slot < uint32(st.Len()) && st.InWave(slot) && !says(st, slot, v) {
+			if slot < uint32(st.Len()) && st.InWave(slot) && !st.Says(slot, v.result) {
 				missing = append(missing, slot)
 			}
 		}
@@ -182,31 +182,6 @@ func (r *recorder) write(ctx context.Context, k journal.Key, slots map[uint32]ve
 		e.Event = &candorv1.JournalEntry_Outcomes{Outcomes: o}
 		return r.journal.Fact(ctx, k, st, e)
 	})
-}
-
-// weight orders what may be said of a notice as the journal's fold does.
-func weight(s candorv1.NoticeState) int {
-	switch s {
-	case candorv1.NoticeState_NOTICE_STATE_EXPIRED:
-		return 1
-	case candorv1.NoticeState_NOTICE_STATE_SUPPRESSED:
-		return 2
-	case candorv1.NoticeState_NOTICE_STATE_FAILED:
-		return 3
-	case candorv1.NoticeState_NOTICE_STATE_DELIVERED:
-		return 4
-	}
-	return 0
-}
-
-// says reports whether the journal says as much of a notice already.
-func says(st *journal.State, slot uint32, v verdict) bool {
-	want := map[candorv1.Result]int{
-		candorv1.Result_RESULT_EXPIRED: 1, candorv1.Result_RESULT_SUPPRESSED: 2,
-		candorv1.Result_RESULT_FAILED: 3, candorv1.Result_RESULT_DELIVERED: 4,
-	}[v.result]
-	now, _ := st.Notice(slot)
-	return weight(now) >= want
 }
 
 // with hands fn a journal, read once; only fn uses it meanwhile.

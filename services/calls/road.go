@@ -13,6 +13,7 @@ import (
 
 	"candor/pkg/buildinfo"
 	"candor/pkg/bus"
+	"candor/pkg/strictjson"
 	"candor/pkg/token"
 	"candor/pkg/topology"
 )
@@ -65,14 +66,12 @@ func endpoint[Q, R any, PQ message[Q], PR message[R]](c *Calls, name string, act
 
 // read decodes a request and checks what the contract says of it.
 func (c *Calls) read(data []byte, asJSON bool, q proto.Message) error {
-	var err error
 	if asJSON {
-		err = protojson.Unmarshal(data, q)
-	} else {
-		err = proto.Unmarshal(data, q)
-	}
-	if err != nil {
-		return bus.Errorf(bus.CodeInvalid, "request cannot be read: send a %s as application/json or application/protobuf: %v", q.ProtoReflect().Descriptor().FullName(), err)
+		if err := strictjson.Read(data, q); err != nil {
+			return bus.Errorf(bus.CodeInvalid, "request cannot be read: %v", err)
+		}
+	} else if proto.Unmarshal(data, q) != nil { // whose words say nothing more
+		return bus.Errorf(bus.CodeInvalid, "request cannot be read: send a %s as application/json or application/protobuf", q.ProtoReflect().Descriptor().FullName())
 	}
 	var violations *protovalidate.ValidationError
 	if err := c.validator.Validate(q); errors.As(err, &violations) {

@@ -22,6 +22,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
 	"candor/pkg/natsd"
@@ -59,7 +60,8 @@ type world struct {
 	seen   *lockedBuffer
 	clock  atomic.Int64
 	bearer string
-	secret []string // what must be nowhere
+	secret []string      // what must be nowhere
+	answer time.Duration // until an answer is taken for lost
 }
 
 type lockedBuffer struct {
@@ -100,7 +102,7 @@ func withCalls(p string) string {
 
 func newWorld(t testing.TB, p plan) *world {
 	t.Helper()
-	w := &world{TB: t, seen: &lockedBuffer{}}
+	w := &world{TB: t, seen: &lockedBuffer{}, answer: patience}
 	w.clock.Store(noon.UnixNano())
 	w.server, w.bus = bustest.Start(t, bustest.Options{Sync: p.sync})
 	dir := filepath.Join(t.TempDir(), "keys")
@@ -306,11 +308,17 @@ type process struct {
 	stop  func() // in order
 }
 
-// process starts a process with a connection of its own.
+// patience is for a machine that does a lot besides.
+const patience = 3 * time.Minute
+
+// oftenRenewed is for those that take over from an owner that was killed: they do so soon.
+func oftenRenewed(c *Config) { c.RenewEvery = time.Second }
+
+// process starts a process with a connection of its own. A busy machine may keep its owner from renewing for some seconds.
 func (w *world) process(change ...func(*Config)) *process {
 	w.Helper()
 	cfg := DefaultConfig()
-	cfg.RenewEvery, cfg.RecordEvery = 100*time.Millisecond, 5*time.Millisecond
+	cfg.RenewEvery, cfg.RecordEvery = 4*time.Second, 5*time.Millisecond
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -334,11 +342,10 @@ func (w *world) process(change ...func(*Config)) *process {
 	incidents, metrics := incident.NewRegistry(b), prometheus.NewRegistry()
 	stops := suppression.New(kv(topology.BucketSuppressions), w.vault.Door().SuppressionKey())
 	committer := bus.NewCommitter(b, topology.StreamJournal, bus.CommitterOptions{})
-	start := time.Now()
 	c, err := New(cfg, Deps{
 		Bus: b, Incidents: incidents, Suppressions: stops, Pages: pagestore.New(b, w.vault), Journal: journal.New(b, committer, w.now),
 		Door: w.vault.Door(), Texts: notice.NewLibrary(), Tokens: kv(topology.BucketTokens), Owner: kv(topology.BucketCallOwner),
-		Metrics: metrics, Now: w.now, Mono: func() time.Duration { return time.Since(start) }, Log: zerolog.New(w.seen),
+		Metrics: metrics, Clock: clock.Clock{}.On(w.now, nil), Log: zerolog.New(w.seen),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -393,7 +400,7 @@ func (w *world) askAs(bearer, method string, q, answer proto.Message) error {
 		return err
 	}
 	for {
-		wait := 2 * time.Second // of the answer of an owner that was killed, nothing more is heard
+		wait := w.answer
 		if c, ok := q.(*candorv1.ClaimRequest); ok {
 			wait += c.GetWait().AsDuration()
 		}
@@ -447,7 +454,7 @@ func (w *world) queue() *candorv1.GetQueueResponse {
 // until waits for a state.
 func (w *world) until(what string, is func() bool) {
 	w.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); {
+	for end := time.Now().Add(patience); !is(); {
 		if time.Now().After(end) {
 			w.Fatalf("%s did not come to be; log: %s", what, w.seen)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -220,6 +221,13 @@ func endRows(name string, a *candorv1.Addition) [][]cell {
 			head = "stay untold"
 		}
 		rows = append(rows, []cell{text(head), text(plural(a.GetUntold()[reason], "customer", "customers") + ", " + reasonWords(reason))})
+	}
+	for i, wave := range slices.Sorted(maps.Keys(a.GetUnsent())) {
+		head := ""
+		if i == 0 {
+			head = "never sent"
+		}
+		rows = append(rows, []cell{text(head), text(plural(a.GetUnsent()[wave], "message", "messages") + " of " + wave + ", not sent yet")})
 	}
 	if n := a.GetCallRequestsOpen(); n > 0 {
 		rows = append(rows, []cell{text("not called"), text(plural(n, "customer", "customers") + " who asked for a call")})

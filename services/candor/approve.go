@@ -79,7 +79,11 @@ person has seen.`,
 		if a := additionOf(inc, hash); a != nil {
 			what, next = approved(inc.GetId(), a.GetAddition(), func() *setting { return c.setting(cmd.Context(), s, inc.GetId()) })
 		}
-		c.out.printf("\n%s %s.\nWhat next:\n  %s\n", c.out.paint(green, "✓"), what, next)
+		c.out.printf("\n%s %s.\n", c.out.paint(green, "✓"), what)
+		if held := inc.GetPausedChannels(); len(held) > 0 {
+			c.out.line(c.out.paint(yellow, wrap("It is still paused on "+channelWords(held)+", and no follow-up goes out: candor resume "+inc.GetId()+" lifts that.", c.out.textWidth(), "")))
+		}
+		c.out.printf("What next:\n  %s\n", next)
 		return nil
 	}
 	return cmd

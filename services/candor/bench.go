@@ -31,7 +31,7 @@ median of the turns counts, as a ratio.`,
   candor bench all --scale 0.1       quick, and noisy
   candor bench all --markdown        the table as it stands in the README`,
 	}
-	cmd.AddCommand(measureCommand(c, "all", "make every measurement", bench.Measurements()...))
+	cmd.AddCommand(measureCommand(c, "all", "everything, one thing after the other", bench.Measurements()...))
 	for _, m := range bench.Measurements() {
 		cmd.AddCommand(measureCommand(c, m.Name, m.Short, m))
 	}

@@ -100,7 +100,7 @@ func callsExplainCommand(c *cli) *cobra.Command {
 		Long: `Shows the call task of one customer: whether anybody may call them at this moment,
 every reason for and against, when they may be called next, and each call so far.
 CUSTOMER is their code or customer_ref. Names and numbers are not shown.`,
-		Example: `  candor calls explain breach-2026-11 7K3M-P2QD`,
+		Example: `  candor calls explain breach-2026-11 7K3-MP2-QD4`,
 	}
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
@@ -133,18 +133,20 @@ func (c *cli) explained(who string, e *candorv1.ExplainResponse) {
 		w.line("  - " + wrap(quoted(reason)[0], w.textWidth(), "    "))
 	}
 	if !e.GetCallable() && e.GetNextAt() != nil {
-		w.printf("Not before %s.\n", c.clock(e.GetNextAt()))
+		w.printf("Not before %s.\n", c.zoned(e.GetNextAt()))
 	}
 	if len(e.GetAttempts()) == 0 {
 		w.line("Nobody has called yet.")
 		return
 	}
-	w.printf("\n%s\n", w.paint(bold, "Calls so far"))
+	w.printf("\n%s\n", w.paint(bold, "Calls so far, by "+e.GetAttempts()[0].GetLeasedAt().AsTime().In(c.zone).Format("MST")))
 	for _, a := range e.GetAttempts() {
 		ended := plain(a.GetDisposition())
 		switch {
 		case ended == "" && a.GetEndedAt() == nil:
 			ended = "a dialer has the task"
+		case a.GetReleased():
+			ended = "given back without a call"
 		case ended == "":
 			ended = "no report"
 		case a.GetLate():
@@ -165,7 +167,7 @@ the time that they asked for. CUSTOMER is their code or customer_ref. A customer
 who is in the queue already is not called twice for it: the time is noted.
 
 --at takes the time with its zone, so that nobody calls at the wrong hour.`,
-		Example: `  candor calls add breach-2026-11 7K3M-P2QD
+		Example: `  candor calls add breach-2026-11 7K3-MP2-QD4
   candor calls add breach-2026-11 NP-100010 --at 2026-11-23T17:30:00+01:00`,
 	}
 	cmd.Flags().StringVar(&at, "at", "", "`TIME` that the customer asked for, such as 2026-11-23T17:30:00+01:00; as soon as may be if not named")
@@ -191,18 +193,39 @@ who is in the queue already is not called twice for it: the time is noted.
 		if asJSON {
 			return c.proto(resp.Msg)
 		}
-		when := "as soon as may be"
-		if at != "" {
-			when = "at " + c.clock(req.GetCallBackAt())
-		}
-		known := ""
-		if resp.Msg.GetKnown() {
-			known = " They were in the queue already: nobody is called twice for it."
-		}
-		c.out.printf("%s of %s is called %s.%s\nWhat next: when that is, and why\n  candor calls explain %s %s\n", quoted(args[1])[0], args[0], when, known, args[0], quoted(args[1])[0])
+		c.addedCall(args[0], quoted(args[1])[0], req, resp.Msg)
 		return nil
 	}
 	return cmd
+}
+
+// addedCall says what a wish makes of a customer's task.
+func (c *cli) addedCall(id, who string, q *candorv1.AddRequest, a *candorv1.AddResponse) {
+	next := "when that is, and why"
+	switch a.GetState() {
+	case candorv1.CallState_CALL_STATE_DONE, candorv1.CallState_CALL_STATE_FAILED,
+		candorv1.CallState_CALL_STATE_SUPPRESSED, candorv1.CallState_CALL_STATE_EXPIRED:
+		c.out.printf("%s of %s is not called: the task is %s.", who, id, c.out.paint(callColour(a.GetState()), candorv1.Word(a.GetState())))
+		next = "why that is"
+	default:
+		when := "as soon as may be"
+		if q.GetCallBackAt() != nil {
+			when = "at " + c.zoned(q.GetCallBackAt())
+		}
+		c.out.printf("%s of %s is called %s.", who, id, when)
+		switch {
+		case a.GetReopened():
+			c.out.printf(" Their task had ended, and is open again: they are called once more.")
+		case a.GetKnown():
+			c.out.printf(" They were in the queue already: nobody is called twice for it.")
+		}
+	}
+	c.out.printf("\nWhat next: %s\n  candor calls explain %s %s\n", next, id, who)
+}
+
+// zoned is a time beside times by other clocks.
+func (c *cli) zoned(t *timestamppb.Timestamp) string {
+	return c.clock(t) + " " + t.AsTime().In(c.zone).Format("MST")
 }
 
 // oneCustomer are the arguments of commands about one customer.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -75,7 +77,11 @@ func (q *callQueue) Renew(context.Context, *connect.Request[candorv1.RenewReques
 
 func (q *callQueue) Add(_ context.Context, r *connect.Request[candorv1.AddRequest]) (*connect.Response[candorv1.AddResponse], error) {
 	q.added = r.Msg
-	return connect.NewResponse(&candorv1.AddResponse{Task: "b.0.1", Known: r.Msg.GetCustomer() == "known"}), nil
+	states := map[string]candorv1.CallState{"suppressed": candorv1.CallState_CALL_STATE_SUPPRESSED}
+	return connect.NewResponse(&candorv1.AddResponse{
+		Task: "b.0.1", Known: r.Msg.GetCustomer() == "known" || r.Msg.GetCustomer() == "done", Reopened: r.Msg.GetCustomer() == "done",
+		State: cmp.Or(states[r.Msg.GetCustomer()], candorv1.CallState_CALL_STATE_PENDING),
+	}), nil
 }
 
 func (q *callQueue) Explain(context.Context, *connect.Request[candorv1.ExplainRequest]) (*connect.Response[candorv1.ExplainResponse], error) {
@@ -122,7 +128,7 @@ func newCallQueue() *callQueue {
 func exportedTask(i int) *candorv1.CallTask {
 	return &candorv1.CallTask{
 		Task: fmt.Sprint("b.0.", i), Lease: fmt.Sprint("l", i), Incident: "b", Phone: fmt.Sprintf("+1500555%04d", i), GivenName: "Ana",
-		Language: "en", Code: "7K3M-P2QD", Purpose: "ladder", CallerId: "+18005550100",
+		Language: "en", Code: "7K3-MP2-QD4", Purpose: "ladder", CallerId: "+18005550100",
 		WindowEndsAt: timestamppb.New(time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)),
 	}
 }
@@ -135,6 +141,7 @@ func TestAnExportIsAListForADialer(t *testing.T) {
 	}
 	q.tasks[0].GivenName, q.tasks[0].NextPhones = `=HYPERLINK("http://x","Ana")`, []string{"+15005550198", "+15005550199"}
 	q.tasks[0].CallBackAt = timestamppb.New(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC))
+	q.tasks[0].Script = &candorv1.Script{Version: "a1b2", Parts: []*candorv1.ScriptPart{{Name: "opening", Text: "Hello"}, {Name: "what_of_yours", Text: "Your name\n and your card.\n"}}}
 	q.tasks[1].GivenName, q.tasks[1].Phone = "@SUM(A1)", "+1 cmd|' /C calc'!A0"
 	file := filepath.Join(t.TempDir(), "calls.csv")
 	out, errOut, code := q.give(t, "calls", "export", "--for", "8h", "--max", "220", "--incident", "b", "--out", file)
@@ -147,9 +154,9 @@ func TestAnExportIsAListForADialer(t *testing.T) {
 	}
 	lines := strings.Split(string(data), "\n")
 	want := []string{
-		"lease,task,incident,phone,next_phones,given_name,language,code,purpose,wanted_at,window_ends_at,caller_id",
-		`l0,b.0.0,b,+15005550000,+15005550198;+15005550199,"'=HYPERLINK(""http://x"",""Ana"")",en,7K3M-P2QD,ladder,2026-11-22T10:00:00Z,2026-11-22T20:00:00Z,+18005550100`,
-		`l1,b.0.1,b,'+1 cmd|' /C calc'!A0,,'@SUM(A1),en,7K3M-P2QD,ladder,,2026-11-22T20:00:00Z,+18005550100`,
+		"lease,task,incident,phone,next_phones,given_name,language,code,purpose,wanted_at,window_ends_at,caller_id,what_of_yours,script_version",
+		`l0,b.0.0,b,+15005550000,+15005550198;+15005550199,"'=HYPERLINK(""http://x"",""Ana"")",en,7K3-MP2-QD4,ladder,2026-11-22T10:00:00Z,2026-11-22T20:00:00Z,+18005550100,Your name and your card.,a1b2`,
+		`l1,b.0.1,b,'+1 cmd|' /C calc'!A0,,'@SUM(A1),en,7K3-MP2-QD4,ladder,,2026-11-22T20:00:00Z,+18005550100,,`,
 	}
 	for i, w := range want {
 		if lines[i] != w {
@@ -294,7 +301,7 @@ func TestResultsAreTakenAndMistakesNamed(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		wantOut := "3 calls reported.\n1 call was reported after the time of the list was over: recorded all the same.\n" +
-			"1 row has no disposition: yours until the time of the list is over. --release gives them back.\nColumns left alone: agent.\n"
+			"1 row has no disposition: yours until the time of the list is over. --release gives them back.\n1 row says again what another one says.\nColumns left alone: agent.\n"
 		if out != wantOut {
 			t.Errorf("standard output:\n%s", out)
 		}
@@ -337,6 +344,9 @@ func TestAFileThatIsNoListIsRefusedWhole(t *testing.T) {
 		{"lease,dispo\na,notified\n", "there is no column disposition"},
 		{"a,notified\n", "there is no column lease"},
 		{"lease,disposition,Lease\n", `two columns "lease"`},
+		{"lease,disposition\ra,notified\r", "carriage return"},
+		{"lease,disposition,\"note\na,notified,\n", "a quotation mark is not closed"},
+		{"lease,disposition\na," + strings.Repeat("x", 1<<20) + "\n", "line 2 is longer"},
 	} {
 		file := filepath.Join(t.TempDir(), "r.csv")
 		if err := os.WriteFile(file, []byte(tt.data), 0o600); err != nil {
@@ -345,6 +355,46 @@ func TestAFileThatIsNoListIsRefusedWhole(t *testing.T) {
 		if _, errOut, code := newCallQueue().give(t, "calls", "import", file); code != exitMistakes || !strings.Contains(errOut, tt.says) {
 			t.Errorf("%q: exit code %d, %s", tt.data, code, errOut)
 		}
+	}
+}
+
+func TestAQuotationMarkSwallowsNoRows(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, data string
+		reports    int
+		problems   []string
+	}{
+		{"tabs, a quote at the front", "lease\tnote\tdisposition\na\tx\tnotified\nb\t\"hello\" she said\tno_answer\nc\t\tbusy\nd\t\tdo_not_call\ne\t\tbusy\nf\t\tbusy\n", 6, nil},
+		{"tabs, never closed", "lease\tnote\tdisposition\na\t\"hello\tnotified\nb\t5\" tall\tdo_not_call\n", 2, nil},
+		{"tabs, a cell in marks", "lease\tnote\tdisposition\n\"a\"\t\"she said \"\"hi\"\"\"\tnotified\nb\t\"a\tb\"\tno_answer\n", 2, nil},
+		{"commas, a mark within", "lease,note,disposition\na,\"hello\" she said,notified\nb,,do_not_call\n", 1, []string{":2: a quotation mark"}},
+		{"commas, never closed", "lease,note,disposition\na,\"hello,notified\nb,,do_not_call\nc,\"x, y\",busy\n", 2, []string{":2: a quotation mark"}},
+		{"two lines in a cell", "lease;note;disposition\na;\"one\r\ntwo\";notified\r\nb;;do_not_call\r\n", 1, []string{":2: a quotation mark", ":3: a quotation mark"}},
+		{"a note for a disposition", "lease;disposition\na;she said yes\nb;do_not_call\n", 1, []string{":2: disposition: this is no code"}},
+		{"a comma too many", "lease,note,disposition\na,hello, she said,notified\nb,,do_not_call\n", 1, []string{":2: the row has more cells"}},
+		{"returns alone", "lease,disposition\na,notified\rb,do_not_call\rc,busy\nd,busy\n", 1, []string{":2: the line holds a carriage return"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			q := newCallQueue()
+			file := filepath.Join(t.TempDir(), "r.csv")
+			if err := os.WriteFile(file, []byte(tt.data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, errOut, code := q.give(t, "calls", "import", file)
+			if want := map[bool]int{false: exitDone, true: exitMistakes}[len(tt.problems) > 0]; code != want || len(q.reports) != tt.reports {
+				t.Errorf("exit code %d, %d reports\n%s%s", code, len(q.reports), out, errOut)
+			}
+			for _, want := range tt.problems {
+				if !strings.Contains(errOut, want) {
+					t.Errorf("%q is not in\n%s", want, errOut)
+				}
+			}
+			if strings.Contains(errOut, "she said") {
+				t.Errorf("what stands in a cell is told:\n%s", errOut)
+			}
+		})
 	}
 }
 
@@ -379,6 +429,7 @@ func TestCallsInWords(t *testing.T) {
 			{Number: 1, LeasedAt: at, Dialer: "d1", Disposition: "no_answer", EndedAt: at, Late: true},
 			{Number: 2, LeasedAt: at, Dialer: "d1", EndedAt: at},
 			{Number: 3, LeasedAt: at, Dialer: "d2"},
+			{Number: 4, LeasedAt: at, Dialer: "d2", EndedAt: at, Released: true},
 		},
 	}
 	for _, tt := range []struct {
@@ -396,19 +447,20 @@ How their calls ended
 
 800 may be called now. The next change by itself is at 23 Nov 2026 09:00:00.
 `},
-		{[]string{"calls", "explain", "b", "7K3M-P2QD"}, `7K3M-P2QD may not be called now. The task is waiting.
+		{[]string{"calls", "explain", "b", "7K3-MP2-QD4"}, `7K3-MP2-QD4 may not be called now. The task is waiting.
   - it is Sunday where they live
   - three calls in 24 hours are enough
-Not before 23 Nov 2026 09:00:00.
+Not before 23 Nov 2026 09:00:00 UTC.
 
-Calls so far
+Calls so far, by UTC
    1  23 Nov 2026 09:00:00  no answer, reported late  token d1
    2  23 Nov 2026 09:00:00  no report  token d1
    3  23 Nov 2026 09:00:00  a dialer has the task  token d2
+   4  23 Nov 2026 09:00:00  given back without a call  token d2
 `},
-		{[]string{"calls", "add", "b", "7K3M-P2QD", "--at", "2026-11-23T17:30:00+01:00"}, `7K3M-P2QD of b is called at 23 Nov 2026 16:30:00.
+		{[]string{"calls", "add", "b", "7K3-MP2-QD4", "--at", "2026-11-23T17:30:00+01:00"}, `7K3-MP2-QD4 of b is called at 23 Nov 2026 16:30:00 UTC.
 What next: when that is, and why
-  candor calls explain b 7K3M-P2QD
+  candor calls explain b 7K3-MP2-QD4
 `},
 		{[]string{"script", "b", "--language", "fr", "--kind", "payment_card"}, `Script a1b2, in en
 
@@ -435,8 +487,14 @@ Do I need to call my bank?
 	if q.script.GetLanguage() != "fr" || q.script.GetKinds()[0] != "payment_card" || !q.added.GetCallBackAt().AsTime().Equal(time.Date(2026, 11, 23, 16, 30, 0, 0, time.UTC)) {
 		t.Errorf("%v, %v", q.script, q.added)
 	}
-	if out, _, _ := q.give(t, "calls", "add", "b", "known"); !strings.Contains(out, "in the queue already") {
-		t.Error(out)
+	for who, want := range map[string]string{
+		"known":      "known of b is called as soon as may be. They were in the queue already: nobody is called twice for it.\n",
+		"done":       "done of b is called as soon as may be. Their task had ended, and is open again: they are called once more.\n",
+		"suppressed": "suppressed of b is not called: the task is suppressed.\nWhat next: why that is\n",
+	} {
+		if out, _, _ := q.give(t, "calls", "add", "b", who); !strings.HasPrefix(out, want) {
+			t.Error(out)
+		}
 	}
 	for _, tt := range [][]string{
 		{"calls", "add", "b", "c", "--at", "2026-11-23T17:30:00"},
@@ -456,6 +514,59 @@ Do I need to call my bank?
 		if _, errOut, code := q.give(t, tt...); code != exitUsage {
 			t.Errorf("%v: exit code %d, %s", tt, code, errOut)
 		}
+	}
+}
+
+// A pause once said that nothing was on its way, while agents were calling.
+func TestAPauseSaysWhomDialersHold(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		states map[string]uint64
+		paused []candorv1.Channel
+		want   string
+	}{
+		{"two calls", map[string]uint64{"leased": 2, "pending": 5}, []candorv1.Channel{candorv1.Channel_CHANNEL_UNSPECIFIED}, "Dialers hold 2 customers: calls that have begun go on"},
+		{"calls alone", map[string]uint64{"leased": 1}, []candorv1.Channel{candorv1.Channel_CHANNEL_CALL}, "Dialers hold 1 customer: "},
+		{"no calls", map[string]uint64{"pending": 5}, []candorv1.Channel{candorv1.Channel_CHANNEL_CALL}, "No dialer holds a customer.\n"},
+		{"texts alone", map[string]uint64{"leased": 1}, []candorv1.Channel{candorv1.Channel_CHANNEL_SMS}, ""},
+		{"nobody is ever called", nil, []candorv1.Channel{candorv1.Channel_CHANNEL_UNSPECIFIED}, ""},
+		{"nobody knows", map[string]uint64{"away": 1}, []candorv1.Channel{candorv1.Channel_CHANNEL_CALL}, "does not say how many"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			q := newCallQueue()
+			q.queue = &candorv1.GetQueueResponse{States: tt.states}
+			mux := http.NewServeMux()
+			if tt.states["away"] == 0 {
+				mux.Handle(candorv1connect.NewCallQueueServiceHandler(q))
+			}
+			server := httptest.NewServer(mux)
+			defer server.Close()
+			var o lockedBuffer
+			c := quiet()
+			c.out = &printer{w: &o}
+			c.callsInHand(t.Context(), &client{CallQueueServiceClient: candorv1connect.NewCallQueueServiceClient(server.Client(), server.URL)}, "b", tt.paused)
+			if out := o.String(); (out == "") != (tt.want == "") || !strings.Contains(out, tt.want) {
+				t.Errorf("%q, want %q", out, tt.want)
+			}
+		})
+	}
+}
+
+func TestADialerThatNobodyAnswersSaysSo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a.token")
+	bearer, _ := token.NewAdmin()
+	if err := token.WriteFile(file, bearer); err != nil {
+		t.Fatal(err)
+	}
+	var e lockedBuffer
+	c := quiet()
+	c.err = &printer{w: &e}
+	code := run(t.Context(), c, []string{"dialer", "--agents", "1", "--duration", "10ms", "--server", "http://127.0.0.1:1", "--token-file", file})
+	if code != exitUnreachable || !strings.Contains(e.String(), "the call queue did not answer") {
+		t.Errorf("exit code %d, %s", code, e.String())
 	}
 }
 
@@ -503,22 +614,42 @@ func TestTimesHaveTheirZone(t *testing.T) {
 	}
 }
 
+// Whatever stands in a file, each of its lines is a call, or nothing said yet, or named as a problem: a quotation mark in one of them once
+// swallowed those that came after it.
 func FuzzResults(f *testing.F) {
 	f.Add("lease,disposition\na,notified\n")
 	f.Add("\ufefflease;disposition;phone;call_back_at\r\n'a;\"x\"\"y\";+1 (500) 555;2026-11-23T17:30:00Z\r\n")
 	f.Add("disposition\tlease\n\"\n\t\x00\xff")
+	f.Add("lease\tnote\tdisposition\na\t\"hello\" she said\tnotified\nb\t\tdo_not_call\nb\t\tdo_not_call\n")
+	f.Add("lease,disposition,note\na,notified,\"never closed\nb,do_not_call,\nc,no_answer,x\n")
+	f.Add("lease,disposition\ra,notified\rb,no_answer\r")
 	f.Fuzz(func(t *testing.T, data string) {
 		r, err := readResults(strings.NewReader(data))
 		if err != nil {
 			return
 		}
-		seen := map[string]bool{}
+		seen, lines := map[string]bool{}, map[int]bool{}
 		for _, row := range r.rows {
 			m := row.report
 			if m.GetLease() == "" || seen[m.GetLease()] || row.line < 2 || m.GetPhone() != "" && !dialable.MatchString(m.GetPhone()) {
 				t.Fatalf("%d: %v", row.line, m)
 			}
-			seen[m.GetLease()] = true
+			seen[m.GetLease()], lines[row.line] = true, true
+		}
+		for _, p := range r.problems {
+			if lines[p.Line] || p.Problem == "" {
+				t.Fatalf("line %d: %q", p.Line, p.Problem)
+			}
+			lines[p.Line] = true
+		}
+		full := uint64(0) // lines that say something
+		for _, line := range strings.Split(strings.TrimPrefix(data, "\ufeff"), "\n")[1:] {
+			if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsSpace(r) && !strings.ContainsRune(",;\"'", r) }) {
+				full++
+			}
+		}
+		if n := uint64(len(lines)) + r.repeated; n != r.lines || n < full {
+			t.Fatalf("%d of %d lines, of which %d are not empty, are accounted for", n, r.lines, full)
 		}
 	})
 }

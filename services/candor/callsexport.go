@@ -28,7 +28,11 @@ const (
 // exported are the columns of an export.
 var exported = []string{
 	"lease", "task", "incident", "phone", "next_phones", "given_name", "language", "code", "purpose", "wanted_at", "window_ends_at", "caller_id",
+	"what_of_yours", "script_version",
 }
+
+// whatOfYours is the part of the script that differs from customer to customer: which of their data it is about.
+const whatOfYours = "what_of_yours"
 
 func callsExportCommand(c *cli) *cobra.Command {
 	var (
@@ -47,6 +51,10 @@ the call by. Until --for is over nobody else gets them, so take only as many as
 your agents can call in that time. Report every call with candor calls import
 before it is over; import --release gives back who was not called. For a
 customer without any word Candor must take it that they may have been called.
+
+What agents say is what candor script ID prints, in the customer's language. The
+one part of it that differs from customer to customer, which of their data it is
+about, is in the column what_of_yours.
 
 The list holds names and numbers: it is written to a new file that only you may
 read, or with --out - to standard output. The last call must begin before
@@ -98,7 +106,7 @@ drops the plus: import phone, next_phones and caller_id as text.`,
 		if file == "-" {
 			where = "on standard output"
 		}
-		c.err.printf("%s %s. They are yours until %s.\nWhat next: call them, and then\n  candor calls import results.csv\n",
+		c.err.printf("%s %s. They are yours until %s.\nWhat next: call them with the words of candor script ID, and then\n  candor calls import results.csv\n",
 			plural(uint64(n), "customer", "customers"), where, c.clock(timestamppb.New(c.now().Add(lasting))))
 		if n == most {
 			c.err.printf("There may be more: --max says how many are taken.\n")
@@ -191,7 +199,7 @@ func (sh *sheet) write(tasks []*candorv1.CallTask) error {
 		err := sh.csv.Write([]string{
 			t.GetLease(), inCell(t.GetTask()), inCell(t.GetIncident()), phoneCell(t.GetPhone()), phonesCell(t.GetNextPhones()),
 			inCell(t.GetGivenName()), inCell(t.GetLanguage()), inCell(t.GetCode()), inCell(t.GetPurpose()), timeCell(t.GetCallBackAt()),
-			timeCell(t.GetWindowEndsAt()), phoneCell(t.GetCallerId()),
+			timeCell(t.GetWindowEndsAt()), phoneCell(t.GetCallerId()), inCell(said(t.GetScript(), whatOfYours)), inCell(t.GetScript().GetVersion()),
 		})
 		if err != nil {
 			return err
@@ -199,6 +207,16 @@ func (sh *sheet) write(tasks []*candorv1.CallTask) error {
 	}
 	sh.csv.Flush()
 	return sh.csv.Error()
+}
+
+// said is a part of a script on one line, which is what a row is.
+func said(s *candorv1.Script, part string) string {
+	for _, p := range s.GetParts() {
+		if p.GetName() == part {
+			return strings.Join(strings.Fields(p.GetText()), " ")
+		}
+	}
+	return ""
 }
 
 // close ends the list; the file of one that nobody is in is taken away.

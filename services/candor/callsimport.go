@@ -37,11 +37,12 @@ callback and notified_callback, call_back_at says when. Times come with their
 zone, such as 2026-11-23T17:30:00+01:00. phone is the number that was dialled, if
 it was not the first.
 
-A row without a disposition was not called (yet), and stays yours until its time
-is over; with --release it is given back. Rows that are wrong are named by their
-line, and all others are taken: mend those and import the file again. What was
-taken counts once, however often it is imported. A report that comes after the
-time of its list counts too.
+A row is one line: take line breaks out of its cells. One without a disposition was
+not called (yet), and stays yours until its time is over; with --release it is
+given back. Rows that are wrong are named by their line, and all others are taken:
+mend those and import the file again. What was taken counts once, however often it
+is imported. A report that comes after the time of its list counts too; ended_at
+says that a call-back which is past by now was asked for in time.
 
 The token must be the one that made the list.`,
 		Example: `  candor calls import results.csv
@@ -92,6 +93,7 @@ type imported struct {
 	taken    uint64
 	late     uint64
 	released uint64
+	open     uint64 // without a disposition, and not given back
 	problems []rowProblem
 	refused  *connect.Error // the last refusal of a row
 }
@@ -120,6 +122,7 @@ func (s *client) report(ctx context.Context, rows []resultRow, release bool, bac
 			break
 		}
 		if row.report.GetDisposition() == "" && !release {
+			back.count(func() { back.open++ })
 			continue
 		}
 		sent++
@@ -190,11 +193,18 @@ func (s *client) reportRow(ctx context.Context, row resultRow) (late bool, err e
 
 func (c *cli) importedResults(file string, r *results, back *imported, asJSON bool) error {
 	slices.SortFunc(back.problems, func(a, b rowProblem) int { return a.Line - b.Line })
-	open := r.open() - back.released
+	open := back.open
+	// Each row is in one of these: one that nobody counts is a customer whose call nobody reports.
+	if counted := back.taken + back.released + open + uint64(len(back.problems)) + r.repeated; counted != r.lines {
+		return &failure{
+			code: exitFailed, what: fmt.Sprintf("%s has %s, and %d of them are accounted for", file, plural(r.lines, "row", "rows"), counted),
+			remedy: "this is a mistake in Candor: report it, and import the file again: what was taken counts once",
+		}
+	}
 	if asJSON {
 		err := c.json(map[string]any{
 			"imported": back.taken, "late": back.late, "released": back.released, "not_called": open,
-			"problems": append([]rowProblem{}, back.problems...), "columns_left_alone": append([]string{}, r.ignored...),
+			"rows": r.lines, "repeated": r.repeated, "problems": append([]rowProblem{}, back.problems...), "columns_left_alone": append([]string{}, r.ignored...),
 		})
 		if err != nil {
 			return err
@@ -209,6 +219,9 @@ func (c *cli) importedResults(file string, r *results, back *imported, asJSON bo
 		}
 		if open > 0 {
 			c.out.printf("%s no disposition: yours until the time of the list is over. --release gives them back.\n", plural(open, "row has", "rows have"))
+		}
+		if r.repeated > 0 {
+			c.out.printf("%s again what another one says.\n", plural(r.repeated, "row says", "rows say"))
 		}
 		if len(r.ignored) > 0 {
 			c.out.printf("Columns left alone: %s.\n", strings.Join(r.ignored, ", "))

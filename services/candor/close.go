@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	candorv1 "candor/proto/candor/v1"
 )
@@ -23,11 +25,11 @@ func closeCommand(c *cli) *cobra.Command {
 customer's hours, and then the incident is read-only. Nobody is told anything
 after the closing note.
 
-It refuses while customers are untold or wait for a call, says why they are, and
-how to see who they are. To close all the same, name the reasons for which
-customers may stay untold with --untold, and say --despite-call-requests: that
-drafts the end, and a second person approves it. The refusal ends with the whole
-command.
+It refuses while customers are untold or wait for a call, or while messages are
+not sent yet, says why they are, and how to see who they are. To close all the
+same, name the reasons for which customers may stay untold with --untold, and say
+--despite-call-requests and --despite-unsent: that drafts the end, and a second
+person approves it. The refusal ends with the whole command.
 
 If calls are left in the queue, say whether they are made first, --calls drain, or
 taken back, --calls withdraw.
@@ -42,6 +44,7 @@ or begun, with 3 if you left before, and with 4 if something stands in the way.`
 	}
 	cmd.Flags().StringSliceVar(&req.Untold, "untold", nil, "`REASONS` for which customers may stay untold, as the refusal names them or only their first part")
 	cmd.Flags().BoolVar(&req.CallRequests, "despite-call-requests", false, "close although customers who asked for a call wait for it")
+	cmd.Flags().BoolVar(&req.Unsent, "despite-unsent", false, "close although messages are not sent yet, which nobody gets then")
 	cmd.Flags().StringVar(&calls, "calls", "", "what becomes of the calls that are left, `HOW`: drain or withdraw")
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "say what stands in the way, and change nothing")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until it is closed")
@@ -80,7 +83,8 @@ or begun, with 3 if you left before, and with 4 if something stands in the way.`
 
 // close looks what stands in the way, asks if nothing does, and closes or drafts the end.
 func (c *cli) close(cmd *cobra.Command, s *client, req *candorv1.CloseRequest, yes, asJSON bool) (*candorv1.CloseResponse, error) {
-	look := &candorv1.CloseRequest{Incident: req.GetIncident(), Untold: req.GetUntold(), CallRequests: req.GetCallRequests(), Calls: req.GetCalls(), DryRun: true}
+	look := proto.CloneOf(req)
+	look.DryRun = true
 	dry, err := s.Close(cmd.Context(), connect.NewRequest(look))
 	if err != nil {
 		return nil, err
@@ -119,12 +123,13 @@ func (c *cli) close(cmd *cobra.Command, s *client, req *candorv1.CloseRequest, y
 // obstacles are what stands in the way of an end.
 type obstacles struct {
 	reasons []string // of untold customers, which nobody named
+	unsent  bool     // messages are, and nobody said that they may be dropped
 	wishes  bool     // calls that customers asked for, and nobody said that they may stay open
 	calls   bool     // that are left, and nobody said what becomes of them
 	named   bool     // something stands in the way and was named: a second person must approve
 }
 
-func (o obstacles) clear() bool { return len(o.reasons) == 0 && !o.wishes && !o.calls }
+func (o obstacles) clear() bool { return len(o.reasons) == 0 && !o.unsent && !o.wishes && !o.calls }
 
 func inTheWay(req *candorv1.CloseRequest, r *candorv1.CloseResponse) (o obstacles) {
 	for _, reason := range byCount(r.GetUntold()) {
@@ -135,6 +140,10 @@ func inTheWay(req *candorv1.CloseRequest, r *candorv1.CloseResponse) (o obstacle
 		default:
 			o.reasons = append(o.reasons, reason)
 		}
+	}
+	if len(r.GetUnsent()) > 0 {
+		o.named = o.named || req.GetUnsent()
+		o.unsent = !req.GetUnsent()
 	}
 	if r.GetCallRequestsOpen() > 0 {
 		o.named = o.named || req.GetCallRequests()
@@ -160,6 +169,9 @@ func (o obstacles) refusal(name string) string {
 	if len(o.reasons) > 0 {
 		why = append(why, "customers are untold")
 	}
+	if o.unsent {
+		why = append(why, "messages are not sent yet")
+	}
 	if o.wishes {
 		why = append(why, "customers wait for a call that they asked for")
 	}
@@ -178,6 +190,9 @@ func (o obstacles) remedy(req *candorv1.CloseRequest, r *candorv1.CloseResponse)
 	if all = append(all, o.reasons...); len(all) > 0 {
 		line += " --untold " + strings.Join(all, ",")
 	}
+	if o.unsent || req.GetUnsent() {
+		line += " --despite-unsent"
+	}
 	if o.wishes || req.GetCallRequests() {
 		line += " --despite-call-requests"
 	}
@@ -187,7 +202,7 @@ func (o obstacles) remedy(req *candorv1.CloseRequest, r *candorv1.CloseResponse)
 	case req.GetCalls() != candorv1.CallsAtClose_CALLS_AT_CLOSE_UNSPECIFIED:
 		line += " --calls " + candorv1.Word(req.GetCalls())
 	}
-	if len(o.reasons) == 0 && !o.wishes {
+	if len(o.reasons) == 0 && !o.unsent && !o.wishes {
 		return "say whether they are made first, drain, or taken back, withdraw:\n        " + line
 	}
 	return "wait for them; or name them, and a second person approves the end:\n        " + line
@@ -219,6 +234,14 @@ func (c *cli) way(req *candorv1.CloseRequest, r *candorv1.CloseResponse, o obsta
 			said = "named"
 		}
 		add(r.GetUntold()[reason], "untold, "+reasonWords(reason), said, "candor unreached "+name+" --reason "+reason)
+	}
+	for _, wave := range slices.Sorted(maps.Keys(r.GetUnsent())) {
+		said := ""
+		if req.GetUnsent() {
+			said = "named"
+		}
+		n := r.GetUnsent()[wave]
+		add(n, one(n, "message of "+wave+" is not sent yet", "messages of "+wave+" are not sent yet"), said, "candor timeline "+name)
 	}
 	if n := r.GetCallRequestsOpen(); n > 0 {
 		said := ""

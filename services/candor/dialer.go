@@ -110,6 +110,12 @@ func (c *cli) dial(ctx context.Context, d *dialer.Dialer, lasting time.Duration,
 			if err := c.dialled(d.Stats(), c.now().Sub(began), asJSON); err != nil {
 				return err
 			}
+			if err == nil && !d.Answered() {
+				return &failure{
+					code: exitUnreachable, what: "the call queue did not answer, so nobody was called",
+					remedy: "see that candor serve runs there with the targets api and calls, and that --server names it",
+				}
+			}
 			return dialerFailure(err)
 		case <-tick.C:
 			s, now := d.Stats(), c.now()

@@ -21,7 +21,7 @@ provider said of it and when. Numbers and addresses are shown masked.
 
 Somebody who looks over your shoulder at a shell's history reads what you searched
 for: write - to be asked for it instead.`,
-		Example: `  candor find 7K3M-P2QD
+		Example: `  candor find 7K3-MP2-QD4
   candor find +15005550123 --incident breach-2026-11
   candor find - --json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -75,7 +75,11 @@ func (c *cli) found(f *candorv1.FoundCustomer) {
 		w.line(w.paint(yellow, "asked to be called"))
 	}
 	for _, n := range f.GetNotices() {
-		w.printf("\n%s  %s", w.paint(bold, "Wave "+n.GetKey().GetWave()+", "+candorv1.Word(n.GetKey().GetChannel())), w.paint(noticeColour(n.GetState()), candorv1.Word(n.GetState())))
+		state := candorv1.Word(n.GetState())
+		if n.GetState() == candorv1.NoticeState_NOTICE_STATE_UNSPECIFIED { // who opted out of a channel that nothing came by
+			state = "no notice"
+		}
+		w.printf("\n%s  %s", w.paint(bold, "Wave "+n.GetKey().GetWave()+", "+candorv1.Word(n.GetKey().GetChannel())), w.paint(noticeColour(n.GetState()), state))
 		if n.GetReason() != "" {
 			w.printf(": %s", plain(n.GetReason()))
 		}

@@ -12,17 +12,19 @@ import (
 func followupCommand(c *cli) *cobra.Command {
 	var send, skip, asJSON bool
 	cmd := &cobra.Command{
-		Use: "followup ID", GroupID: groupTouch, Args: id,
+		Use: "followup ID [NAME]", GroupID: groupTouch, Args: idAndMore(2),
 		Short: "Answer a follow-up that asks whether it is sent",
 		Long: `A follow-up asks when nobody has written what to say, or when its hour passed while
 nothing ran and the playbook does not say what then. It waits, and so do those
-after it, until a person answers: --send sends it, --skip lets it fall.
+after it, until a person answers: --send sends it, --skip lets it fall. With the
+follow-up's NAME the answer is for that one alone, and not for the next one if
+somebody has answered meanwhile.
 
 Without either this says what asks. A follow-up without a text cannot be sent:
 candor update ID -f update.md --with-next goes out in its place once it is approved.`,
 		Example: `  candor followup breach-2026-11
-  candor followup breach-2026-11 --send
-  candor followup breach-2026-11 --skip`,
+  candor followup breach-2026-11 weekly --send
+  candor followup breach-2026-11 weekly --skip`,
 	}
 	cmd.Flags().BoolVar(&send, "send", false, "send it")
 	cmd.Flags().BoolVar(&skip, "skip", false, "let it fall")
@@ -36,14 +38,27 @@ candor update ID -f update.md --with-next goes out in its place once it is appro
 		if err != nil {
 			return err
 		}
+		inc, err := s.incident(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		asks := inc.GetAsks()
 		if !send && !skip {
-			return c.whatAsks(cmd, s, args[0], asJSON)
+			return c.whatAsks(cmd, s, args[0], asks, asJSON)
+		}
+		switch {
+		case asks == nil:
+			return refusal("no follow-up of "+args[0]+" asks", "candor timeline "+args[0]+" shows what comes")
+		case len(args) > 1 && asks.GetName() != args[1]:
+			return refusal("follow-up "+args[1]+" of "+args[0]+" does not ask: "+asks.GetName()+" does", "candor followup "+args[0]+" shows which, and why")
 		}
 		answer := candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SKIP
 		if send {
 			answer = candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND
 		}
-		resp, err := s.DecideFollowUp(cmd.Context(), connect.NewRequest(&candorv1.DecideFollowUpRequest{Incident: args[0], Answer: answer}))
+		resp, err := s.DecideFollowUp(cmd.Context(), connect.NewRequest(&candorv1.DecideFollowUpRequest{
+			Incident: args[0], Answer: answer, Name: asks.GetName(), DueAt: asks.GetDueAt(),
+		}))
 		if err != nil {
 			return err
 		}
@@ -62,12 +77,7 @@ candor update ID -f update.md --with-next goes out in its place once it is appro
 }
 
 // whatAsks shows the follow-up that waits for a person.
-func (c *cli) whatAsks(cmd *cobra.Command, s *client, name string, asJSON bool) error {
-	inc, err := s.incident(cmd.Context(), name)
-	if err != nil {
-		return err
-	}
-	d := inc.GetAsks()
+func (c *cli) whatAsks(cmd *cobra.Command, s *client, name string, d *candorv1.FollowUpDecided, asJSON bool) error {
 	if d == nil {
 		if asJSON {
 			return c.json(struct{}{})
@@ -79,7 +89,8 @@ func (c *cli) whatAsks(cmd *cobra.Command, s *client, name string, asJSON bool) 
 		return c.proto(d)
 	}
 	c.out.line(c.out.paint(yellow, asking(d, c.setting(cmd.Context(), s, name))))
-	rows := [][]cell{{text("candor followup " + name + " --send"), text("send it")}, {text("candor followup " + name + " --skip"), text("let it fall")}}
+	which := "candor followup " + name + " " + d.GetName()
+	rows := [][]cell{{text(which + " --send"), text("send it")}, {text(which + " --skip"), text("let it fall")}}
 	if d.GetReason() == noText {
 		rows[0] = []cell{text("candor update " + name + " -f update.md --with-next"), text("draft the news that go out in its place")}
 	}
@@ -91,11 +102,11 @@ func (c *cli) whatAsks(cmd *cobra.Command, s *client, name string, asJSON bool) 
 const noText = "no_text"
 
 // answers are the commands by which a person answers a follow-up that asks. What has no words cannot be sent.
-func answers(name, reason string) string {
+func answers(id, name, reason string) string {
 	if reason == noText {
-		return "candor update " + name + " -f update.md --with-next, or candor followup " + name + " --skip"
+		return "candor update " + id + " -f update.md --with-next, or candor followup " + id + " " + name + " --skip"
 	}
-	return "candor followup " + name + " --send, or --skip"
+	return "candor followup " + id + " " + name + " --send, or --skip"
 }
 
 // asking says which follow-up asks, and why.
@@ -109,13 +120,19 @@ func decisionWords(reason string) string {
 	case noText:
 		return "there is no text for it"
 	case "late":
-		return "its hour passed while nothing ran"
+		return "its hour passed while nothing ran, or before it was approved"
+	case "held":
+		return "its hour passed while the incident was paused"
 	case "missed":
-		return "a later one came while nothing ran"
+		return "the next one was due before it went out"
 	case "apart":
 		return "too soon after another"
 	case "superseded":
 		return "newer news went out in its place"
+	case "unanswered":
+		return "nobody answered before the next one was due"
+	case "closed":
+		return "the incident ended before it went out"
 	case "person":
 		return "somebody said so"
 	case "nobody_told":

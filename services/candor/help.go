@@ -91,6 +91,9 @@ func helpFlags(cmd *cobra.Command, width int) []string {
 	for i, f := range flags {
 		kind, _ := pflag.UnquoteUsage(f)
 		names[i] = strings.TrimSpace("--" + f.Name + " " + kind)
+		if f.Shorthand != "" {
+			names[i] = "-" + f.Shorthand + ", " + names[i]
+		}
 		widest = max(widest, len(names[i]))
 	}
 	var lines []string
@@ -131,9 +134,13 @@ wrong is on standard error, whatever the format.`,
 		},
 		{
 			Use: "environment", Short: "Variables that commands read",
-			Long: `Every flag has a twin in the environment: CANDOR_ and the flag's name in
-capitals, with _ for -. A flag on the command line counts more. Flags that can
-be given several times take one value a line.
+			Long: `Flags have twins in the environment: CANDOR_ and the flag's name in capitals, with
+_ for -. A flag on the command line counts more. Flags that can be given several
+times take one value a line.
+
+Flags that decide in your place have no twin, for one left in a profile would
+answer every question:
+--` + strings.Join(deciding(), ", --") + `.
 
   CANDOR_SERVER      where candor serve is, as --server
   CANDOR_TOKEN_FILE  the file with your token, as --token-file

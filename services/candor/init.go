@@ -24,6 +24,7 @@ var starterSettings string
 
 const (
 	adminFile    = "admin.token"
+	schemaFile   = "playbook.schema.json" // the starter's playbook names it for editors
 	keysFolder   = "candor-keys"
 	sandboxKeys  = "sandbox"
 	twilioSecret = "twilio.secret"
@@ -36,13 +37,14 @@ func initCommand(c *cli) *cobra.Command {
 		Short: "Make a folder to start from: settings, texts, keys",
 		Long: `Makes what a new installation needs, in DIR or here:
 
-  candor.yaml     settings; as written, messages go to the sandbox
-  playbook.yaml   texts in English and Spanish, limits, quiet hours, prices
-  facts.yaml      the facts of a breach that never happened
-  roster.csv      twelve customers who do not exist
-  update.md       news for customers, to be written when there are some
-  candor-keys     the keys; a backup of candor-data must not take them along
-  admin.token     the first admin's token, which makes everybody else's
+  candor.yaml           settings; as written, messages go to the sandbox
+  playbook.yaml         texts in English and Spanish, limits, quiet hours, prices
+  playbook.schema.json  with which an editor completes and checks the playbook
+  facts.yaml            the facts of a breach that never happened
+  roster.csv            twelve customers who do not exist
+  update.md             news for customers, to be written when there are some
+  candor-keys           the keys; a backup of candor-data must not take them along
+  admin.token           the first admin's token, which makes everybody else's
 
 It overwrites nothing: where one of these is, it stops before it makes any.
 Whoever has the folder candor-keys can open the customers' data, and whoever has
@@ -62,25 +64,21 @@ func (c *cli) initFolder(dir string) error {
 	if err := vacant(dir); err != nil {
 		return err
 	}
-	keys, err := filepath.Abs(filepath.Join(dir, keysFolder))
-	if err != nil {
-		return fmt.Errorf("find %s: %w", dir, err)
-	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
-	if err := makeKeys(keys); err != nil {
+	if err := makeKeys(filepath.Join(dir, keysFolder)); err != nil {
 		return err
 	}
 	bearer, line := token.NewAdmin()
 	if err := token.WriteFile(filepath.Join(dir, adminFile), bearer); err != nil {
 		return err
 	}
-	settings := strings.NewReplacer(
-		"{{first_admin}}", line, "{{account_sid}}", sandbox.DefaultAccountSID,
-		"{{twilio_secret}}", filepath.Join(keys, sandboxKeys, twilioSecret), "{{sendgrid_key}}", filepath.Join(keys, sandboxKeys, sendgridKey),
-	).Replace(starterSettings)
+	settings := strings.NewReplacer("{{first_admin}}", line, "{{account_sid}}", sandbox.DefaultAccountSID).Replace(starterSettings)
 	if err := create(filepath.Join(dir, defaultConfig), []byte(settings), 0o600); err != nil {
+		return err
+	}
+	if err := create(filepath.Join(dir, schemaFile), []byte(playbook.Schema), 0o640); err != nil {
 		return err
 	}
 	for _, name := range starterFiles() {
@@ -103,7 +101,7 @@ func starterFiles() []string {
 // vacant refuses a folder that holds anything of what would be made.
 func vacant(dir string) error {
 	var there []string
-	for _, name := range append([]string{defaultConfig, adminFile, keysFolder}, starterFiles()...) {
+	for _, name := range append([]string{defaultConfig, adminFile, keysFolder, schemaFile}, starterFiles()...) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			there = append(there, name)
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -151,6 +149,7 @@ func (c *cli) initDone(dir string) {
 	c.out.table("  ", [][]cell{
 		{tinted(cyan, "candor.yaml"), text("settings; messages go to the sandbox until you name accounts")},
 		{tinted(cyan, "playbook.yaml"), text("what is said, to whom, how fast: change what is the sample's")},
+		{tinted(cyan, schemaFile), text("with which an editor completes and checks the playbook")},
 		{tinted(cyan, "facts.yaml"), text("what happened this time")},
 		{tinted(cyan, "roster.csv"), text("twelve customers who do not exist")},
 		{tinted(cyan, "update.md"), text("news for customers, to be written when there are some")},

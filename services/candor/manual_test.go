@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"candor/pkg/config"
+	"candor/services/app"
 )
 
 func quiet() *cli {
@@ -86,6 +90,64 @@ func TestEveryFlagHasATwinInTheHelp(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestShortFlagsAreInTheHelp(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	everyCommand(rootCommand(quiet()), func(cmd *cobra.Command) {
+		page := strings.Join(helpFlags(cmd, 1000), "\n")
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Shorthand == "" || f.Hidden || f.Name == "help" {
+				return
+			}
+			seen++
+			if !strings.Contains(page, "-"+f.Shorthand+", --"+f.Name) {
+				t.Errorf("%s: -%s, short for --%s, is not in the help", cmd.CommandPath(), f.Shorthand, f.Name)
+			}
+		})
+	})
+	if seen == 0 {
+		t.Fatal("no short flag was seen: this test looks in the wrong place")
+	}
+}
+
+func TestTheManualNamesTheFlagsWithoutATwin(t *testing.T) {
+	t.Parallel()
+	page := ""
+	for _, topic := range topics() {
+		page += topic.Long
+	}
+	unknown := deciding()
+	everyCommand(rootCommand(quiet()), func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == f.Name })
+			if f.Hidden || f.Name == "help" || f.Name == "no-descriptions" {
+				return
+			}
+			if named := strings.Contains(page, "--"+f.Name+",") || strings.Contains(page, "--"+f.Name+"."); named != (twin(f) == "") {
+				t.Errorf("%s --%s: named as one without a twin: %v, its twin: %q", cmd.CommandPath(), f.Name, named, twin(f))
+			}
+			if strings.HasPrefix(f.Name, "despite-") && twin(f) != "" {
+				t.Errorf("%s --%s decides in a person's place, and has the twin %s", cmd.CommandPath(), f.Name, twin(f))
+			}
+		})
+	})
+	if len(unknown) > 0 {
+		t.Errorf("no command has the flags %v", unknown)
+	}
+}
+
+func TestTheStarterSaysHowARehearsalIsSet(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(starterSettings, "\n# clock:\n")
+	cfg := app.DefaultConfig()
+	if err := config.Decode("candor.yaml", []byte("clock:\n"+strings.ReplaceAll(section, "#   ", "   ")), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if c := cfg.Clock; c.Speed != 3600 || c.Since.IsZero() || c.Origin.IsZero() {
+		t.Errorf("clock: %+v, want every key shown", c)
+	}
 }
 
 func TestTwinsAreRead(t *testing.T) {

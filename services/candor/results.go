@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,6 +23,8 @@ type results struct {
 	rows     []resultRow
 	problems []rowProblem
 	ignored  []string // columns
+	// lines counts those that are not empty, and repeated those that said once more what another one says.
+	lines, repeated uint64
 }
 
 type resultRow struct {
@@ -30,43 +32,29 @@ type resultRow struct {
 	report *candorv1.CompleteRequest
 }
 
-// open counts the rows that say nothing yet.
-func (r *results) open() (n uint64) {
-	for _, row := range r.rows {
-		if row.report.GetDisposition() == "" {
-			n++
-		}
-	}
-	return n
-}
-
 // reported are the columns of a result.
 var reported = []string{"lease", "disposition", "call_back_at", "phone", "started_at", "answered_at", "ended_at", "call_id"}
 
 const (
 	mostResults = 1_000_000
-	longestHead = 64 << 10
+	longestLine = 1 << 20
 	longestCell = 512
 )
 
-// readResults reads CSV, be it cut by commas, semicolons or tabs. A row that is wrong is a problem, a file without its header is
-// an error.
+// readResults reads CSV, be it cut by commas, semicolons or tabs. Every line is a row: it is taken, or named as a problem, and none is
+// swallowed by a quotation mark in another one. A file without its header is an error.
 func readResults(in io.Reader) (*results, error) {
-	b := bufio.NewReaderSize(in, longestHead)
-	if bom, _ := b.Peek(3); bytes.Equal(bom, []byte("\ufeff")) { // what cannot be peeked is no mark
-		_, _ = b.Discard(3) // it was peeked
-	}
-	head, err := b.Peek(longestHead)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	head, _, _ = bytes.Cut(head, []byte("\n"))
-	r := csv.NewReader(b)
-	r.Comma, r.FieldsPerRecord, r.LazyQuotes, r.ReuseRecord = delimiter(head), -1, true, true
-	names, err := r.Read()
-	if errors.Is(err, io.EOF) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
+	if !lines.Scan() && lines.Err() == nil {
 		return nil, errors.New("the file is empty")
 	}
+	if err := lineError(lines.Err(), 1); err != nil {
+		return nil, err
+	}
+	head := strings.TrimPrefix(lines.Text(), "\ufeff")
+	cut := delimiter(head)
+	names, err := cellsOf(head, cut, math.MaxInt)
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
@@ -75,43 +63,92 @@ func readResults(in io.Reader) (*results, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]resultRow{}
-	for {
-		cells, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return res, nil
+	seen, line := map[string]resultRow{}, 1
+	for lines.Scan() {
+		line++
+		cells, err := cellsOf(lines.Text(), cut, len(names))
+		row := resultRow{line: line}
+		if err == nil {
+			row, err = readResult(line, columns, len(names), cells)
 		}
-		if err != nil {
-			return nil, err
+		if errors.Is(err, errEmptyRow) {
+			continue
 		}
-		line, _ := r.FieldPos(0)
-		if len(res.rows)+len(res.problems) == mostResults {
+		if res.lines++; res.lines > mostResults {
 			return nil, fmt.Errorf("more than %d rows: cut the file into several", mostResults)
 		}
-		row, err := readResult(line, columns, cells)
 		before, twice := seen[row.report.GetLease()]
 		switch {
 		case err == nil && twice && proto.Equal(before.report, row.report):
+			res.repeated++
 			continue
 		case err == nil && twice:
 			err = fmt.Errorf("line %d has the same lease and says something else: a lease is one call", before.line)
 		}
-		switch {
-		case errors.Is(err, errEmptyRow):
-		case err != nil:
+		if err != nil {
 			res.problems = append(res.problems, rowProblem{line, err.Error()})
-		default:
-			seen[row.report.GetLease()] = row
-			res.rows = append(res.rows, row)
+			continue
+		}
+		seen[row.report.GetLease()] = row
+		res.rows = append(res.rows, row)
+	}
+	return res, lineError(lines.Err(), line+1)
+}
+
+// lineError says of which line it is that it cannot be read.
+func lineError(err error, line int) error {
+	if errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("line %d is longer than %d KB: that is no list of calls", line, longestLine>>10)
+	}
+	return err
+}
+
+var (
+	errReturn = errors.New("the line holds a carriage return: save the file with line feeds, or with both, and take line breaks out of its cells")
+	errQuotes = errors.New("a quotation mark is not closed on this line, or stands within a cell: a row is one line, so take line breaks out of its " +
+		"cells, and double the marks in a cell that stands in marks itself")
+)
+
+// cellsOf cuts a line into its cells; most is how many there may be. Where tabs cut, quotation marks may stand inside cells, and need
+// be neither doubled nor closed.
+func cellsOf(line string, cut rune, most int) ([]string, error) {
+	if strings.Contains(line, "\r") { // it may be several rows
+		return nil, errReturn
+	}
+	plain := strings.Split(line, string(cut))
+	if !strings.Contains(line, `"`) {
+		return plain, nil
+	}
+	if cut == '\t' && len(plain) <= most {
+		return unquoted(plain), nil
+	}
+	r := csv.NewReader(strings.NewReader(line))
+	r.Comma, r.FieldsPerRecord = cut, -1
+	cells, err := r.Read()
+	if err != nil {
+		return nil, errQuotes
+	}
+	return cells, nil
+}
+
+// unquoted takes the marks away from cells that stand in marks as a whole.
+func unquoted(cells []string) []string {
+	for i, cell := range cells {
+		if len(cell) < 2 || cell[0] != '"' || cell[len(cell)-1] != '"' {
+			continue
+		}
+		if inner := cell[1 : len(cell)-1]; !strings.Contains(strings.ReplaceAll(inner, `""`, ""), `"`) {
+			cells[i] = strings.ReplaceAll(inner, `""`, `"`)
 		}
 	}
+	return cells
 }
 
 // delimiter is what cuts the header into the most pieces.
-func delimiter(head []byte) rune {
+func delimiter(head string) rune {
 	best := ','
 	for _, d := range ";\t" {
-		if bytes.Count(head, []byte(string(d))) > bytes.Count(head, []byte(string(best))) {
+		if strings.Count(head, string(d)) > strings.Count(head, string(best)) {
 			best = d
 		}
 	}
@@ -148,12 +185,17 @@ func printable(s string) string {
 	return strings.Join(quoted(strings.ReplaceAll(s, "\n", " ")), "")
 }
 
+// isCode is what a disposition looks like. What does not is a note perhaps, and is not repeated.
+var isCode = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
 var (
 	errEmptyRow = errors.New("the row is empty")
+	errTooMany  = errors.New("the row has more cells than the first line has names: a cell that holds what cuts the cells stands in quotation marks")
+	errNoCode   = errors.New("disposition: this is no code; write one of the playbook's table, such as notified or no_answer")
 	errNoLease  = errors.New("the lease is missing: copy it from the list that candor calls export wrote")
 )
 
-func readResult(line int, columns map[string]int, cells []string) (resultRow, error) {
+func readResult(line int, columns map[string]int, named int, cells []string) (resultRow, error) {
 	cell := func(name string) string {
 		i, ok := columns[name]
 		if !ok || i >= len(cells) {
@@ -168,6 +210,9 @@ func readResult(line int, columns map[string]int, cells []string) (resultRow, er
 	if !slices.ContainsFunc(cells, func(s string) bool { return strings.TrimSpace(s) != "" }) {
 		return row, errEmptyRow
 	}
+	if slices.ContainsFunc(cells[min(named, len(cells)):], func(s string) bool { return strings.TrimSpace(s) != "" }) {
+		return row, errTooMany // what stands in which column is anybody's guess
+	}
 	for _, name := range reported {
 		if len(cell(name)) > longestCell {
 			return row, fmt.Errorf("%s has more than %d characters", name, longestCell)
@@ -175,6 +220,9 @@ func readResult(line int, columns map[string]int, cells []string) (resultRow, er
 	}
 	if row.report.GetLease() == "" {
 		return row, errNoLease
+	}
+	if d := row.report.GetDisposition(); d != "" && !isCode.MatchString(d) {
+		return row, errNoCode
 	}
 	var err error
 	if row.report.Phone, err = dialled(cell("phone")); err != nil {

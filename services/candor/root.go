@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -141,6 +142,16 @@ func id(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("one incident at a time: %q is one too many", args[1])
 }
 
+// idAndMore is an incident's id and what a command takes beside it.
+func idAndMore(most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > most {
+			return fmt.Errorf("%q is one word too many", args[most])
+		}
+		return id(cmd, args[:min(len(args), 1)])
+	}
+}
+
 func none(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("%q is one word too many", args[0])
@@ -148,10 +159,14 @@ func none(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// deciding are the flags that answer in a person's place.
+func deciding() []string {
+	return []string{"yes", "send", "skip", "untold", "despite-call-requests", "despite-unsent"}
+}
+
 // twin is the environment variable of a flag; empty for those that make sense on the command line alone.
 func twin(f *pflag.Flag) string {
-	switch f.Name {
-	case "help", "no-descriptions", "yes", "send", "skip", "untold", "despite-call-requests": // a yes left in a profile would answer every question
+	if f.Name == "help" || f.Name == "no-descriptions" || slices.Contains(deciding(), f.Name) { // a yes left in a profile would answer every question
 		return ""
 	}
 	return config.EnvName(f.Name)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
+	"candor/pkg/bustest"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -49,7 +49,7 @@ func (l leakless) Run() int {
 //	stop                    interrupt it, and expect that it stops in order
 //	code N COMMAND…         expect the exit code N
 //	replace FILE OLD NEW    change a file
-//	ports FILE              give a candor.yaml free ports
+//	ports FILE              give a candor.yaml free ports, and a ledger that waits longer on a busy machine
 //	await ID CHANNEL STATE N  wait until so many notices are in the state, or in one of STATE+STATE; CHANNEL may be WAVE/CHANNEL
 //	capture NAME REGEXP     set a variable to what the regexp's group found on standard output
 func TestScripts(t *testing.T) {
@@ -67,7 +67,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serveScript, "stop": stopScript, "code": codeScript, "replace": replaceScript, "ports": portsScript,
+			"serve": serveScript, "stop": stopScript, "code": codeScript, "replace": replaceScript,
+			"ports": func(ts *testscript.TestScript, _ bool, args []string) { portsScript(t, ts, args) },
 			"await": awaitScript, "capture": captureScript,
 		},
 	})
@@ -173,13 +174,10 @@ func replaceScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(after), 0o600))
 }
 
-func portsScript(ts *testscript.TestScript, _ bool, args []string) {
-	settings := ts.ReadFile(args[0])
+func portsScript(t *testing.T, ts *testscript.TestScript, args []string) {
+	settings := "ledger: {catch_up: 4s}\n" + ts.ReadFile(args[0])
 	for _, usual := range []string{"127.0.0.1:8420", "127.0.0.1:8421", "127.0.0.1:8422"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer l.Close() // both are held until both are known
-		settings = strings.ReplaceAll(settings, usual, l.Addr().String())
+		settings = strings.ReplaceAll(settings, usual, bustest.FreeAddr(t))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(settings), 0o600))
 }

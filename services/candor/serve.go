@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"candor/pkg/buildinfo"
+	"candor/pkg/config"
 	"candor/pkg/topology"
 	"candor/services/app"
 )
@@ -29,7 +30,7 @@ func serveCommand(c *cli) *cobra.Command {
 		Short: "Run Candor: all of it, or the targets named",
 		Long: `Runs Candor until it is told to stop. Without --target one process does
 everything, with its own NATS broker in it; nothing else must be running. For
-more machines, run a NATS cluster or the target nats, and the other targets
+more machines, run the target nats on one of them, and the other targets
 anywhere, each with --nats.
 
 The sandbox, which plays Twilio and SendGrid and shows what they would have
@@ -49,7 +50,7 @@ is not told again, and nobody is forgotten.`,
 	}
 	cmd.Flags().StringVar(&target, "target", "all", "`TARGETS` to run, with commas between; candor targets lists them")
 	cmd.Flags().StringVar(&nats, "nats", "", "`URL` of a broker that runs elsewhere, instead of the one inside")
-	config := configFlag(cmd)
+	path := configFlag(cmd)
 	cmd.Flags().StringVar(&level, "log-level", "info", "least important `LEVEL` that is logged: debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		targets, err := app.ParseTargets(target)
@@ -60,12 +61,15 @@ is not told again, and nobody is forgotten.`,
 		if err != nil || least < zerolog.DebugLevel || least > zerolog.ErrorLevel {
 			return usageError(cmd, "--log-level %s: there are debug, info, warn and error", level)
 		}
-		cfg, err := loadSettings(*config)
+		cfg, err := loadSettings(*path)
 		if err != nil {
 			return err
 		}
 		if nats != "" {
 			cfg.NATS.URL = nats
+		}
+		if err := checkSettings(*path, cfg, targets); err != nil {
+			return err
 		}
 		return c.serve(cmd.Context(), cfg, targets, c.log().Level(least))
 	}
@@ -78,6 +82,20 @@ func loadSettings(path string) (app.Config, error) {
 		return cfg, &failure{code: exitFailed, what: "no settings: there is no file " + path, remedy: "run candor init here, or name the file with --config", cause: err}
 	}
 	return cfg, err
+}
+
+// checkSettings says what is wrong with the settings for the targets, as the reader says it of a file that it does not understand.
+func checkSettings(path string, cfg app.Config, targets []string) error {
+	err := cfg.Validate(targets)
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // Validate itself joined them
+	if !ok {
+		return err
+	}
+	var all []error
+	for _, mistake := range joined.Unwrap() {
+		all = append(all, &config.Mistake{File: path, Err: mistake})
+	}
+	return errors.Join(all...)
 }
 
 func (c *cli) serve(ctx context.Context, cfg app.Config, targets []string, log zerolog.Logger) error {
@@ -107,7 +125,7 @@ func (c *cli) serve(ctx context.Context, cfg app.Config, targets []string, log z
 	return nil
 }
 
-// startFailure says all that is wrong with the settings, one a line.
+// startFailure says all that kept the services from starting, one a line.
 func startFailure(err error) error {
 	var all []string
 	var walk func(error)

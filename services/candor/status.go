@@ -100,7 +100,7 @@ func (c *cli) touch(ctx context.Context, s *client, inc *candorv1.Incident) {
 		}
 	}
 	if d := inc.GetAsks(); d != nil {
-		lines = append(lines, w.paint(yellow, asking(d, at))+"\n  "+answers(inc.GetId(), d.GetReason()))
+		lines = append(lines, w.paint(yellow, asking(d, at))+"\n  "+answers(inc.GetId(), d.GetName(), d.GetReason()))
 	}
 	switch open, err := s.alerts(ctx, inc.GetId(), false); {
 	case err != nil:

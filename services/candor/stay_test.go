@@ -230,7 +230,7 @@ func TestAFollowUpIsAnswered(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 	f.incident.Asks = &candorv1.FollowUpDecided{Name: "weekly", DueAt: at(2, 15, 2), Reason: "late"}
-	if out, _, code := f.give(t, "", "followup", "breach-1"); code != exitDone || !strings.Contains(out, "candor followup breach-1 --send") {
+	if out, _, code := f.give(t, "", "followup", "breach-1"); code != exitDone || !strings.Contains(out, "candor followup breach-1 weekly --send") {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 	f.incident.Asks.Reason = "no_text"
@@ -241,8 +241,12 @@ func TestAFollowUpIsAnswered(t *testing.T) {
 	if taken[*candorv1.DecideFollowUpRequest](f) != nil {
 		t.Error("looking has decided")
 	}
+	if _, errOut, code := f.give(t, "", "followup", "breach-1", "apology", "--send"); code != exitRefused || !strings.Contains(errOut, "apology of breach-1 does not ask: weekly does") {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
 	for flag, want := range map[string]candorv1.FollowUpAnswer{"--send": candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SEND, "--skip": candorv1.FollowUpAnswer_FOLLOW_UP_ANSWER_SKIP} {
-		if out, _, code := f.give(t, "", "followup", "breach-1", flag); code != exitDone || !strings.Contains(out, "Follow-up weekly of breach-1") || taken[*candorv1.DecideFollowUpRequest](f).GetAnswer() != want {
+		if out, _, code := f.give(t, "", "followup", "breach-1", flag); code != exitDone || !strings.Contains(out, "Follow-up weekly of breach-1") || taken[*candorv1.DecideFollowUpRequest](f).GetAnswer() != want ||
+			taken[*candorv1.DecideFollowUpRequest](f).GetName() != "weekly" || !taken[*candorv1.DecideFollowUpRequest](f).GetDueAt().AsTime().Equal(at(2, 15, 2).AsTime()) {
 			t.Errorf("%s: exit code %d, %s", flag, code, out)
 		}
 	}
@@ -332,7 +336,7 @@ func TestRowsAreAdded(t *testing.T) {
 func TestAnEndWaitsForWhatStandsInTheWay(t *testing.T) {
 	t.Parallel()
 	f := &commander{incident: declared(), dry: &candorv1.CloseResponse{
-		Untold: map[string]uint64{"failed:twilio_30003": 1204, "suppressed:no_address": 12}, CallRequestsOpen: 3, CallsOpen: 2, FollowUpsDropped: 4,
+		Untold: map[string]uint64{"failed:twilio_30003": 1204, "suppressed:no_address": 12}, Unsent: map[string]uint64{"w3": 14}, CallRequestsOpen: 3, CallsOpen: 2, FollowUpsDropped: 4,
 	}}
 	out, errOut, code := f.give(t, "close", "close", "breach-1")
 	if code != exitRefused {
@@ -344,21 +348,21 @@ func TestAnEndWaitsForWhatStandsInTheWay(t *testing.T) {
 	}
 	// Half of it is named, and something that nobody's reason is.
 	_, errOut, code = f.give(t, "close", "close", "breach-1", "--untold", "failed,not begun", "--calls", "withdraw")
-	if code != exitRefused || !strings.Contains(errOut, "candor close breach-1 --untold failed,suppressed:no_address --despite-call-requests --calls withdraw\n") {
+	if code != exitRefused || !strings.Contains(errOut, "candor close breach-1 --untold failed,suppressed:no_address --despite-unsent --despite-call-requests --calls withdraw\n") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
-	_, errOut, code = f.give(t, "close", "close", "breach-1", "--untold", "failed,suppressed:no_address", "--despite-call-requests")
+	_, errOut, code = f.give(t, "close", "close", "breach-1", "--untold", "failed,suppressed:no_address", "--despite-unsent", "--despite-call-requests")
 	if code != exitRefused || !strings.Contains(errOut, "breach-1 is not closed: calls are left in the queue\n        say whether they are made first, drain, or taken back, withdraw:\n") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}
 	// All of it is: a second person must approve.
 	f.end = &candorv1.CloseResponse{Incident: f.incident, Addition: additions()["close"]}
-	out, errOut, code = f.give(t, "", "close", "breach-1", "--untold", "failed,suppressed:no_address", "--despite-call-requests", "--calls", "withdraw")
+	out, errOut, code = f.give(t, "", "close", "breach-1", "--untold", "failed,suppressed:no_address", "--despite-unsent", "--despite-call-requests", "--calls", "withdraw")
 	if code != exitDone || errOut != "" || !strings.Contains(out, "The end of breach-1 is drafted. Until it is approved everything goes on.") || !strings.Contains(out, "candor approve breach-1 --hash "+hashOf("5")) {
 		t.Errorf("exit code %d, %s%s", code, out, errOut)
 	}
 	q := taken[*candorv1.CloseRequest](f)
-	if q.GetDryRun() || strings.Join(q.GetUntold(), " ") != "failed suppressed:no_address" || !q.GetCallRequests() || q.GetCalls() != candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW {
+	if q.GetDryRun() || strings.Join(q.GetUntold(), " ") != "failed suppressed:no_address" || !q.GetCallRequests() || !q.GetUnsent() || q.GetCalls() != candorv1.CallsAtClose_CALLS_AT_CLOSE_WITHDRAW {
 		t.Errorf("asked %v", q)
 	}
 	if _, _, code := f.give(t, "", "close", "breach-1", "--calls", "forget"); code != exitUsage {

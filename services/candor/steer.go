@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,8 +49,13 @@ func pauseCommand(c *cli) *cobra.Command {
 		Long: `Stops the sending of an incident at the next handful of messages. One person is
 enough. Nothing is lost: candor resume goes on where this stopped.
 
+While anything is paused, even one channel and even by itself, no follow-up, update
+or correction begins on any channel, and nobody moves on to a later channel.
+
 What is at the provider already cannot be called back; how much that is, is
-printed.`,
+printed. Nor can a call that has begun: dialers hear at their next renewal not to
+begin any more, and whoever works off an exported list hears nothing. How many
+customers they hold is printed too; tell them.`,
 		Example: `  candor pause breach-2026-11 --reason "call centre is overrun"
   candor pause breach-2026-11 --channel sms --reason "sender is blocked"`,
 	}
@@ -76,11 +82,34 @@ printed.`,
 		if asJSON {
 			return c.proto(resp.Msg)
 		}
-		c.out.printf("%s is paused on %s. %s at the provider already.\nWhat next:\n  candor resume %s\n",
-			args[0], channelWords(resp.Msg.GetIncident().GetPausedChannels()), plural(resp.Msg.GetAtProvider(), "message was", "messages were"), args[0])
+		c.out.printf("%s is paused on %s. %s at the provider already.\n",
+			args[0], channelWords(resp.Msg.GetIncident().GetPausedChannels()), plural(resp.Msg.GetAtProvider(), "message was", "messages were"))
+		c.callsInHand(cmd.Context(), s, args[0], resp.Msg.GetIncident().GetPausedChannels())
+		c.out.printf("What next:\n  candor resume %s\n", args[0])
 		return nil
 	}
 	return cmd
+}
+
+// callsInHand says how many customers dialers hold, and may be calling, while calls are paused. The pause stands, whether or not
+// the call queue can say.
+func (c *cli) callsInHand(ctx context.Context, s *client, id string, paused []candorv1.Channel) {
+	if !slices.Contains(paused, candorv1.Channel_CHANNEL_CALL) && !slices.Contains(paused, candorv1.Channel_CHANNEL_UNSPECIFIED) {
+		return
+	}
+	resp, err := s.GetQueue(ctx, connect.NewRequest(&candorv1.GetQueueRequest{Incident: id}))
+	if err != nil {
+		c.out.line("The call queue does not say how many customers dialers hold: candor calls queue " + id)
+		return
+	}
+	leased := resp.Msg.GetStates()[candorv1.Word(candorv1.CallState_CALL_STATE_LEASED)]
+	switch {
+	case leased > 0:
+		c.out.printf("Dialers hold %s: calls that have begun go on, and new ones are refused at the next renewal. Exported lists hear nothing: tell those who call from one.\n",
+			plural(leased, "customer", "customers"))
+	case len(resp.Msg.GetStates()) > 0:
+		c.out.line("No dialer holds a customer.")
+	}
 }
 
 func resumeCommand(c *cli) *cobra.Command {

@@ -36,7 +36,7 @@ customer_ref.
 --ics writes the next 30 days as a calendar for the team, with no customer in it.
 Written again, it replaces what a calendar read before.`,
 		Example: `  candor timeline breach-2026-11
-  candor timeline breach-2026-11 --customer 7K3M-P2QD --until 2026-12-31
+  candor timeline breach-2026-11 --customer 7K3-MP2-QD4 --until 2026-12-31
   candor timeline breach-2026-11 --ics breach.ics`,
 	}
 	cmd.Flags().StringVar(&customer, "customer", "", "`WHO`: phone number, e-mail address, code or customer_ref; - to be asked")
@@ -178,7 +178,7 @@ func (c *cli) entry(name string, e *candorv1.TimelineEntry, place *time.Location
 	w.entryHead(e, when, what, w.width(), coming)
 	w.table("  ", fitting(zoneRows(e, place, one), w.width()))
 	if e.GetState() == candorv1.TimelineState_TIMELINE_STATE_ASKS && !coming {
-		w.line("  " + w.paint(yellow, answers(name, e.GetReason())))
+		w.line("  " + w.paint(yellow, answers(name, e.GetName(), e.GetReason())))
 	}
 }
 
@@ -238,6 +238,9 @@ func entryState(e *candorv1.TimelineEntry, coming bool) (words, colour string) {
 	case candorv1.TimelineState_TIMELINE_STATE_RUNNING:
 		return "being sent", blue
 	case candorv1.TimelineState_TIMELINE_STATE_COMING:
+		if e.GetWaitsFor() != "" {
+			return "to come, waits for " + e.GetWaitsFor(), cyan
+		}
 		return "to come", cyan
 	case candorv1.TimelineState_TIMELINE_STATE_ASKS:
 		if coming {

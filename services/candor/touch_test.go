@@ -39,6 +39,7 @@ type commander struct {
 	updated   *candorv1.UpdateResponse
 	dry, end  *candorv1.CloseResponse
 	alerts    []*candorv1.Alert
+	unreached []*candorv1.Unreached
 	rows      string // the answer to an upload of rows
 	refuse    error
 	looked    func() // after each look at the incident

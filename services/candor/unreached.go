@@ -32,7 +32,8 @@ With --csv it writes customer_ref and reasons, one customer a line, for letters:
 your own system knows the addresses.
 
 --reason takes what candor status prints under unreached, or only its first part:
-failed, or failed:twilio_30005.`,
+failed, or failed:twilio_30005. A reason that is nobody's is refused, with those that
+there are.`,
 		Example: `  candor unreached breach-2026-11
   candor unreached breach-2026-11 --csv --out letters.csv
   candor unreached breach-2026-11 --reason failed:twilio_30005`,
@@ -53,6 +54,11 @@ failed, or failed:twilio_30005.`,
 		if err != nil {
 			return err
 		}
+		if reason != "" {
+			if reason, err = s.reason(cmd.Context(), args[0], reason); err != nil {
+				return err
+			}
+		}
 		var out io.Writer = c.out
 		if file != "" {
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -62,12 +68,19 @@ failed, or failed:twilio_30005.`,
 			defer func() { err = errors.Join(err, f.Close()) }()
 			out = f
 		}
-		list := unreachedList(&unreachedTable{cli: c})
+		table := &unreachedTable{cli: c}
+		list := unreachedList(table)
 		switch {
 		case asCSV:
 			list = &unreachedCSV{w: csv.NewWriter(out)}
 		case asJSON:
 			list = &unreachedJSON{w: out}
+		default:
+			inc, err := s.incident(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			table.runs = runs(inc)
 		}
 		n, err := s.unreached(cmd, args[0], reason, list.add)
 		if err != nil {
@@ -174,6 +187,7 @@ func noticeWords(words []*candorv1.ChannelWord) string {
 // unreachedTable shows a person a few of each reason.
 type unreachedTable struct {
 	*cli
+	runs   bool // the incident does, so that another try can be drafted
 	groups []unreachedGroup
 }
 
@@ -218,12 +232,21 @@ func (l *unreachedTable) end(incident string, n uint64) error {
 	}
 	w.printf("What next: for letters\n  candor unreached %s --csv --out letters.csv\n", incident)
 	for _, g := range l.groups {
-		if strings.HasPrefix(g.reason, "failed") { // the others may still be told, or must not be
+		if l.runs && strings.HasPrefix(g.reason, "failed") { // the others may still be told, or must not be
 			w.printf("or, when the cause is mended, another try for exactly those\n  candor resend %s --reason %s\n", incident, g.reason)
 			break
 		}
 	}
 	return nil
+}
+
+// runs says whether something may still be added to what is sent.
+func runs(inc *candorv1.Incident) bool {
+	switch inc.GetState() {
+	case candorv1.IncidentState_INCIDENT_STATE_DECLARED, candorv1.IncidentState_INCIDENT_STATE_PAUSED:
+		return true
+	}
+	return false
 }
 
 // reasonWords is a reason of people as a person reads it.
@@ -248,14 +271,18 @@ on those named. It is an addition to the plan. A second person approves it with
 candor approve, and what runs already goes on meanwhile.
 
 Whoever has a notice of which nobody knows whether it was sent is left out: they
-could be told twice. Settle those first, with candor uncertain.
+could be told twice. Settle those first, with candor uncertain. So is whoever is in no
+wave yet because the first notice is still being planned.
 
---reason takes what candor status prints under unreached, or only its first part.`,
+Nobody is called by it: candor calls add puts a customer into the call queue.
+
+--reason takes what candor status prints under unreached, or only its first part.
+A reason that is nobody's is refused, with those that there are.`,
 		Example: `  candor resend breach-2026-11 --reason failed:twilio_30003
   candor resend breach-2026-11 --reason failed --channel email --yes`,
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "`REASON` of those who are meant")
-	channels := channelFlag(cmd, "to try, where not those of the first notice")
+	channels := cmd.Flags().StringArray("channel", nil, "`CHANNEL` to try, where not those of the first notice: sms or email, once or twice")
 	cmd.Flags().BoolVar(&yes, "yes", false, "draft it without asking")
 	jsonFlag(cmd, &asJSON)
 	to := remoteFlags(cmd)
@@ -267,8 +294,14 @@ could be told twice. Settle those first, with candor uncertain.
 		if err != nil {
 			return err
 		}
+		if slices.Contains(chs, candorv1.Channel_CHANNEL_CALL) {
+			return &failure{code: exitUsage, what: "--channel call: another try goes by sms and email", remedy: "candor calls add ID CUSTOMER puts a customer into the call queue"}
+		}
 		s, err := c.connect(cmd, to)
 		if err != nil {
+			return err
+		}
+		if reason, err = s.reason(cmd.Context(), args[0], reason); err != nil {
 			return err
 		}
 		req := &candorv1.ResendRequest{Incident: args[0], Reason: reason, Channels: chs, DryRun: true}

@@ -51,8 +51,9 @@ Of nothing said, it goes to everybody who was told.
 
 It goes out once it is approved; or at the hour that --at names, by the clock of
 the incident unless the hour has a zone; or, --with-next, in place of the next
-follow-up. Each customer gets it within the hours of the first notice by their own
-clock; a channel that has none there has none here.`,
+follow-up. Each customer gets it by their own clock, at the hours of the playbook's
+first follow-up on that channel; on a channel that no follow-up uses, at those of
+the first notice.`,
 		Example: `  candor update breach-2026-11 -f update.md --dry-run
   candor update breach-2026-11 -f update.md --at "2026-12-01 10:00"
   candor update breach-2026-11 -f update.md --with-next --audience "told and data has payment_card"`,
@@ -184,6 +185,9 @@ func (c *cli) drafted(ctx context.Context, s *client, name string, resp *candorv
 	a := resp.GetAddition()
 	c.addition(&candorv1.Incident{Id: name}, a, c.setting(ctx, s, name), prefix(a))
 	c.messages(everyText(resp.GetPreview()))
+	if wave := resp.GetWaitsFor(); wave != "" {
+		c.out.line("\n" + c.out.paint(yellow, wrap("It corrects "+a.GetAddition().GetCorrects()+", and waits until that has gone out to everybody: wave "+wave+" has not.", c.out.textWidth(), "")))
+	}
 	if dryRun {
 		c.out.line("\nNothing is drafted: this was a trial.")
 		return

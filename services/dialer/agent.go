@@ -40,7 +40,6 @@ func (a *agent) run(ctx context.Context) error {
 			a.silence(err)
 			away = a.queue.next()
 		case task != nil:
-			a.answers()
 			a.queue.reset()
 			away = a.work(ctx, task)
 		case a.mono()-before < a.cfg.Wait/2: // a queue that does not wait is not asked all the time
@@ -65,8 +64,12 @@ func (a *agent) claim(ctx context.Context) (*candorv1.CallTask, error) {
 		Mode: a.cfg.Mode, Max: 1, Wait: durationpb.New(a.cfg.Wait), Lease: durationpb.New(a.cfg.Lease),
 		Skills: a.cfg.Skills, Languages: a.cfg.Languages, Incidents: a.cfg.Incidents,
 	}))
-	if err != nil || len(resp.Msg.GetTasks()) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	a.answers()
+	if len(resp.Msg.GetTasks()) == 0 {
+		return nil, nil
 	}
 	a.count(func(s *Stats) { s.Claimed++ })
 	return resp.Msg.GetTasks()[0], nil
@@ -180,6 +183,9 @@ func final(err error) bool {
 	return false
 }
 
+// Answered says whether the queue has ever answered a claim.
+func (d *Dialer) Answered() bool { return d.answered.Load() }
+
 // silence and answers note whether the queue is there: agents that find it gone say so once between them.
 func (d *Dialer) silence(err error) {
 	if !d.silent.Swap(true) {
@@ -188,6 +194,7 @@ func (d *Dialer) silence(err error) {
 }
 
 func (d *Dialer) answers() {
+	d.answered.Store(true)
 	if d.silent.Swap(false) {
 		d.log.Info().Msg("the call queue answers again")
 	}

@@ -34,8 +34,10 @@ type Dialer struct {
 
 	// silent says that the queue did not answer when it was last asked: one line of log for all agents.
 	silent atomic.Bool
-	mu     sync.Mutex // guards stats
-	stats  Stats
+	// answered says that it ever has.
+	answered atomic.Bool
+	mu       sync.Mutex // guards stats
+	stats    Stats
 }
 
 // New returns a contact centre; Run opens it. The clock is the queue's calendar; waits and leases go by the machine's own.

@@ -26,6 +26,7 @@ type queue struct {
 	away, lost float64
 	deny       error
 	denyRenew  error
+	halfRenews bool // every other renewal of a lease is not answered
 
 	claims, renewals, completions int
 	renewedAt                     []time.Time
@@ -40,6 +41,7 @@ type heldTask struct {
 	length  time.Duration
 	report  *candorv1.CompleteRequest
 	release bool
+	asked   int // renewals
 }
 
 func newQueue(tasks int) *queue {
@@ -130,6 +132,11 @@ func (q *queue) Renew(ctx context.Context, r *connect.Request[candorv1.RenewRequ
 		return nil, err
 	}
 	l := q.leases[r.Msg.GetLease()]
+	if l != nil && q.halfRenews {
+		if l.asked++; l.asked%2 == 1 {
+			return nil, errAway
+		}
+	}
 	switch {
 	case l == nil || l.release:
 		q.wrong = append(q.wrong, "renewed what was not held: "+r.Msg.GetLease())

@@ -221,7 +221,7 @@ func TestACutOffUploadLeavesNothing(t *testing.T) {
 func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	t.Parallel()
 	p := play(t, func(cfg *app.Config) {
-		cfg.SMS.InFlight, cfg.Sandbox.Twilio.Latency = 1, 100*time.Millisecond
+		cfg.SMS.InFlight, cfg.Sandbox.Twilio.Latency = 1, 500*time.Millisecond // enough is still to be sent when STOP is said
 	})
 	var file strings.Builder
 	file.WriteString("customer_ref,email,phone,language,country,time_zone\n")
@@ -233,9 +233,6 @@ func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.tell("stop", pb, facts, strings.NewReader(file.String()))
-	accepted(t, p.sandbox, 2, 0)
-
 	v, err := vault.Open(p.keys, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +241,9 @@ func TestStopIsHeardBeforeTheNextRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stops := suppression.New(kv, v.SuppressionKey())
+	stops := suppression.New(kv, v.Door().SuppressionKey())
+	p.tell("stop", pb, facts, strings.NewReader(file.String()))
+	accepted(t, p.sandbox, 2, 0)
 	for _, line := range []int{customers - 1, customers - 2} {
 		if err := stops.Add(t.Context(), candorv1.Channel_CHANNEL_SMS, pii.NewPhone(fmt.Sprintf("+1212555%04d", 100+line)), "STOP"); err != nil {
 			t.Fatal(err)
@@ -264,7 +263,7 @@ func TestARestartGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 10ms}}")
-	s.settings["sms"] = "{request_timeout: 2s, visibility_lag: 0s, in_flight: 8}"
+	s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, in_flight: 8}"
 	p := s.start("all")
 	s.drive(p)
 	const customers = 500

@@ -26,7 +26,7 @@ func centre(t *testing.T, d *bench.Driver, seed uint64) (stop func() dialer.Stat
 		t.Fatal(err)
 	}
 	cfg := dialer.DefaultConfig()
-	cfg.Agents, cfg.Wait, cfg.Lease = 20, time.Second, 2*time.Second
+	cfg.Agents, cfg.Wait, cfg.Lease = 20, time.Second, 10*time.Second
 	c, err := dialer.New(cfg, queue, line, time.Now, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func centre(t *testing.T, d *bench.Driver, seed uint64) (stop func() dialer.Stat
 func TestTheCallQueueOutlivesItsOwner(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.settings["calls"] = "{renew_every: 200ms}"
+	s.settings["calls"] = "{renew_every: 500ms}"
 	broker, services := s.split()
 	const customers = 300
 	inc := declare(t, s.driver, bench.Story{Incident: "calls", Customers: customers, CallsAlone: true})
@@ -65,7 +65,7 @@ func TestTheCallQueueOutlivesItsOwner(t *testing.T) {
 	stop := centre(t, s.driver, 7)
 	until(t, "calls are made", done(20))
 	services["calls"].kill()
-	st, err := s.driver.Await(t.Context(), inc.GetId(), func(st *candorv1.Status) bool { return bench.Resting(inc.GetPlan(), st) })
+	st, err := await(t, s.driver, inc.GetId(), func(st *candorv1.Status) bool { return bench.Resting(inc.GetPlan(), st) })
 	if err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}

@@ -143,7 +143,7 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 		"{sms: {server_error: 0.1, answer_lost: 0.1, redirect: 0.05, no_id: 0.05}, email: {server_error: 0.1, answer_lost: 0.1}}, " +
 		"receipts: {enabled: true, delay_final: 50ms, flush: 50ms, duplicate: 0.3, shuffle: 0.3, forge: 0.3, bounced: 0.1, spam: 0.1, undelivered: {30005: 0.1}}}")
 	s.hear()
-	s.settings["sms"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, hold: 200ms}"
+	s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 100ms, hold: 200ms}"
 	s.settings["email"] = s.settings["sms"]
 	s.provide(gossip(t, providerURL(t, s.settings["providers"])))
 	s.settings["nats"] = "{listen: '127.0.0.1:0', free_space_mark: 1}"
@@ -202,7 +202,7 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	if v.Lost != 0 || v.Duplicates != 0 || v.Disagree != 0 || v.Sandbox["sms"] == 0 || v.Sandbox["email"] == 0 {
 		t.Errorf("verdict = %+v", v)
 	}
-	st, err := s.driver.Await(t.Context(), id, func(st *candorv1.Status) bool {
+	st, err := await(t, s.driver, id, func(st *candorv1.Status) bool {
 		return st.GetCallRequests() > 0 && channelOf(st, candorv1.Channel_CHANNEL_SMS).GetOptedOut() > 0
 	})
 	if err != nil {
@@ -219,7 +219,7 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := s.driver.Status(t.Context(), id)
+	before, err := statusOf(t, s.driver, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestNoCanaryIsFoundAnywhere(t *testing.T) {
 		}
 	}
 	ask.everything(id)
-	after, err := s.driver.Status(t.Context(), id)
+	after, err := statusOf(t, s.driver, id)
 	if err != nil {
 		t.Fatal(err)
 	}

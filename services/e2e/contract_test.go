@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -132,7 +131,6 @@ func TestWhatWeSendKeepsToTheProvidersDocuments(t *testing.T) {
 		tw, sg := &cfg.Providers.Twilio, &cfg.Providers.SendGrid
 		tw.BaseURL, tw.CallbackURL, tw.AccountSID, tw.Secret = front, "https://front.example/callbacks", def.Twilio.AccountSID, def.Twilio.AuthToken
 		sg.BaseURL, sg.APIKey = front, def.SendGrid.APIKey
-		cfg.SMS.RequestTimeout = time.Second
 	})
 	if err := box.SetFaults(sandbox.Faults{Seed: 3, SMS: sandbox.Rates{AnswerLost: 0.1}, Email: sandbox.Rates{RateLimited: 0.2}}); err != nil {
 		t.Fatal(err)

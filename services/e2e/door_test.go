@@ -76,7 +76,7 @@ func TestTheFrontDoorStandsAlone(t *testing.T) {
 	if err := s.truth.Reply(t.Context(), english[0], "STOP"); err != nil {
 		t.Error(err)
 	}
-	st, err := s.driver.Await(t.Context(), "door", func(st *candorv1.Status) bool {
+	st, err := await(t, s.driver, "door", func(st *candorv1.Status) bool {
 		return channelOf(st, candorv1.Channel_CHANNEL_SMS).GetOptedOut() == 2
 	})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 func TestEverybodyInAHouseholdIsToldOnceWhateverTheProviderDoes(t *testing.T) {
 	t.Parallel()
 	p := play(t, func(cfg *app.Config) {
-		cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 500*time.Millisecond, 500*time.Millisecond
+		cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 2*time.Second, 2*time.Second
 		cfg.SMS.RetryFirst, cfg.Email.RetryFirst = 50*time.Millisecond, 50*time.Millisecond
 		cfg.SMS.RetryMost, cfg.Email.RetryMost = 200*time.Millisecond, 200*time.Millisecond
 		cfg.SMS.Hold, cfg.Email.Hold = 200*time.Millisecond, 200*time.Millisecond

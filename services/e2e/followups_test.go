@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"candor/pkg/noticeid"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
@@ -209,7 +211,12 @@ func TestTheEndOutlivesThoseWhoWorkItOff(t *testing.T) {
 				f.publish(id)
 				until(t, "the follow-up is on its way", func() bool { return f.got(id, "w1") > 0 })
 				arm(func(string, []byte) bool { return true })
-				if err := f.driver.End(t.Context(), id); err != nil {
+				var err error
+				until(t, "the ledger has read enough for the end of "+id, func() bool {
+					err = f.driver.End(t.Context(), id)
+					return connect.CodeOf(err) != connect.CodeUnavailable
+				})
+				if err != nil {
 					t.Fatal(err)
 				}
 			}, func(id string) bool {

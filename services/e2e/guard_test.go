@@ -43,7 +43,7 @@ func TestABadCanaryKeepsEverybodyElseFromIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pb = edit(t, pb, "    channels:\n", "    guard:\n      canary: 40\n      canary_wait: 3s\n      bounced: 30%\n    channels:\n")
+	pb = edit(t, pb, "    channels:\n", "    guard:\n      canary: 40\n      canary_wait: 1m\n      bounced: 30%\n    channels:\n")
 	inc := p.tell("canary", pb, facts, strings.NewReader(crowdOf(customers, nil)))
 	paused := p.incident("canary", "the canary pauses the incident", func(inc *candorv1.Incident) bool {
 		return inc.GetState() == candorv1.IncidentState_INCIDENT_STATE_PAUSED
@@ -57,7 +57,7 @@ func TestABadCanaryKeepsEverybodyElseFromIt(t *testing.T) {
 	if err != nil || truth.SMS.Accepted != canary || truth.Email.Accepted > canary {
 		t.Errorf("%d texts and %d e-mails were sent, the canary is %d: %v", truth.SMS.Accepted, truth.Email.Accepted, canary, err)
 	}
-	if st, err := p.driver.Status(t.Context(), "canary"); err != nil || st.GetComplete() {
+	if st, err := statusOf(t, p.driver, "canary"); err != nil || st.GetComplete() {
 		t.Errorf("status: %v, %v", st, err)
 	}
 	p.receipts(sandbox.Receipts{})
@@ -92,7 +92,7 @@ func TestAChannelThatBouncesIsPaused(t *testing.T) {
 	p := play(t, func(cfg *app.Config) {
 		impatient(cfg)
 		cfg.Planner.LookEvery = 100 * time.Millisecond
-		cfg.Email.InFlight, cfg.Email.RequestTimeout, cfg.Sandbox.SendGrid.Latency = 1, 2*time.Second, 50*time.Millisecond
+		cfg.Email.InFlight, cfg.Sandbox.SendGrid.Latency = 1, 250*time.Millisecond // enough is still to be sent
 	})
 	const customers = 700
 	p.receipts(sandbox.Receipts{Seed: 6, Bounced: 0.5, Flush: sandbox.Duration(50 * time.Millisecond)})

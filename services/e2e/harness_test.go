@@ -76,6 +76,20 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// await waits until the status of an incident is as done wants it.
+func await(t *testing.T, d *bench.Driver, incident string, done func(*candorv1.Status) bool) (*candorv1.Status, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return d.Await(ctx, incident, done)
+}
+
+// statusOf asks how an incident stands, again while a busy machine keeps the ledger from answering.
+func statusOf(t *testing.T, d *bench.Driver, incident string) (*candorv1.Status, error) {
+	t.Helper()
+	return await(t, d, incident, func(*candorv1.Status) bool { return true })
+}
+
 // accepted waits until the sandbox has taken so many messages of both channels.
 func accepted(t *testing.T, sb *sandbox.Client, sms, email uint64) {
 	t.Helper()
@@ -124,7 +138,7 @@ func heard(t *testing.T, d *bench.Driver, sb *sandbox.Client, inc *candorv1.Inci
 			t.Fatal(err)
 		}
 		// What was heard last may have moved somebody on.
-		st, err := d.Status(ctx, inc.GetId())
+		st, err := statusOf(t, d, inc.GetId())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +175,7 @@ func agree(t *testing.T, v *bench.Verdict, audience uint64) {
 // them.
 func called(t *testing.T, d *bench.Driver, incident string, customers uint64) {
 	t.Helper()
-	st, err := d.Await(t.Context(), incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == customers })
+	st, err := await(t, d, incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == customers })
 	if err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}
@@ -186,7 +200,7 @@ func called(t *testing.T, d *bench.Driver, incident string, customers uint64) {
 			t.Fatal(err)
 		}
 	}
-	if st, err = d.Await(t.Context(), incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == 0 }); err != nil {
+	if st, err = await(t, d, incident, func(st *candorv1.Status) bool { return st.GetCallRequestsOpen() == 0 }); err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}
 }

@@ -37,7 +37,9 @@ func play(t *testing.T, change func(*app.Config)) *home {
 	}
 	cfg.NATS.FreeSpaceMark, cfg.NATS.Listen = 1, "127.0.0.1:0"
 	cfg.SMS.RetryFirst, cfg.Email.RetryFirst = 200*time.Millisecond, 200*time.Millisecond
-	cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 2*time.Second, 2*time.Second
+	// What was sent and is not answered in time is uncertain: nothing here is slow on purpose, but the machine may be.
+	cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 10*time.Second, 10*time.Second
+	cfg.Ledger.CatchUp = 4 * time.Second
 	if change != nil {
 		change(&cfg)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -22,6 +23,7 @@ type fate struct {
 	state     candorv1.NoticeState
 	taken     int // messages
 	delivered int
+	at        time.Time // when the newest was taken
 }
 
 // story is one customer's notices, by wave and channel as in w0.sms.
@@ -30,12 +32,14 @@ type story map[string]fate
 // stories holds every notice of an incident against the sandbox.
 func stories(t *testing.T, ledger candorv1connect.LedgerServiceClient, sb *sandbox.Client, incident string) map[customer]story {
 	t.Helper()
-	type count struct{ taken, delivered int }
-	counts := map[string]count{}
+	counts := map[string]fate{}
 	for _, ch := range []string{"sms", "email"} {
 		if err := sb.Notices(t.Context(), ch, "", func(a sandbox.Attempt) error {
 			n := counts[string(a.Notice)]
 			n.taken += a.Accepted
+			if a.At.After(n.at) {
+				n.at = a.At
+			}
 			if a.Fate == "delivered" {
 				n.delivered++
 			}
@@ -64,7 +68,7 @@ func stories(t *testing.T, ledger candorv1connect.LedgerServiceClient, sb *sandb
 				if all[who] == nil {
 					all[who] = story{}
 				}
-				all[who][k.GetWave()+"."+topology.ChannelToken(k.GetChannel())] = fate{state, n.taken, n.delivered}
+				all[who][k.GetWave()+"."+topology.ChannelToken(k.GetChannel())] = fate{state, n.taken, n.delivered, n.at}
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func TestAtNightTextMessagesWaitAndEMailsGo(t *testing.T) {
 		fmt.Fprintf(&file, "N%02d,Ana,n%02d@example.com,+1212555%04d,%s,US,%s\n", i, i, 100+i, []string{"en", "es"}[i%2], zone)
 	}
 	p.tell("night", text, facts, strings.NewReader(file.String()))
-	st, err := p.driver.Await(t.Context(), "night", func(st *candorv1.Status) bool {
+	st, err := await(t, p.driver, "night", func(st *candorv1.Status) bool {
 		return channelOf(st, candorv1.Channel_CHANNEL_EMAIL).GetStates()["accepted"] == customers &&
 			channelOf(st, candorv1.Channel_CHANNEL_SMS).GetStates()["waiting"] == customers
 	})

@@ -43,7 +43,7 @@ func TestNobodyIsToldAfterTheAbortAnswered(t *testing.T) {
 	if res.Msg.GetAtProvider() != n || res.Msg.GetUncertain() != 0 {
 		t.Errorf("the abort answered with %d at the provider and %d uncertain, the sandbox has %d", res.Msg.GetAtProvider(), res.Msg.GetUncertain(), n)
 	}
-	st, err := p.driver.Await(t.Context(), "halt", func(st *candorv1.Status) bool { return st.GetComplete() })
+	st, err := await(t, p.driver, "halt", func(st *candorv1.Status) bool { return st.GetComplete() })
 	if err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}

@@ -18,7 +18,7 @@ import (
 
 // impatient makes everything that is waited for short.
 func impatient(cfg *app.Config) {
-	cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 500*time.Millisecond, 500*time.Millisecond
+	cfg.SMS.RequestTimeout, cfg.Email.RequestTimeout = 5*time.Second, 5*time.Second // or a busy machine would be taken for a provider that hangs
 	cfg.SMS.RetryFirst, cfg.Email.RetryFirst = 50*time.Millisecond, 50*time.Millisecond
 	cfg.SMS.RetryMost, cfg.Email.RetryMost = 200*time.Millisecond, 200*time.Millisecond
 	cfg.SMS.Hold, cfg.Email.Hold = 200*time.Millisecond, 200*time.Millisecond
@@ -137,7 +137,7 @@ func TestCandorHearsWhatBecameOfEveryMessage(t *testing.T) {
 	text(spanish[0], "ALTO")
 	text(spanish[1], "Llamar")
 	text(english[5], "I am not amused")
-	st, err := p.driver.Await(t.Context(), "hear", func(st *candorv1.Status) bool {
+	st, err := await(t, p.driver, "hear", func(st *candorv1.Status) bool {
 		return st.GetCallRequests() == 2 && st.GetReceiptsFoldedTo() == st.GetReceiptsLast() && channelOf(st, candorv1.Channel_CHANNEL_SMS).GetOptedOut() >= 4
 	})
 	if err != nil {
@@ -203,7 +203,7 @@ func TestALostCallbackIsNotALostCustomer(t *testing.T) {
 	const customers = 200
 	p.receipts(sandbox.Receipts{Seed: 3, Silent: 1, Undelivered: map[int]float64{30005: 0.1, 30007: 0.1}, Flush: sandbox.Duration(100 * time.Millisecond)})
 	inc := declare(t, p.driver, bench.Story{Incident: "silence", Customers: customers, EmailBatch: 100})
-	st, err := p.driver.Await(t.Context(), "silence", func(st *candorv1.Status) bool {
+	st, err := await(t, p.driver, "silence", func(st *candorv1.Status) bool {
 		texts := channelOf(st, candorv1.Channel_CHANNEL_SMS).GetStates()
 		return st.GetComplete() && texts["accepted"] == 0 && texts["delivered"] > 0
 	})

@@ -112,12 +112,12 @@ func TestARelayTakesOverAndNobodyGetsBoth(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			pb = edit(t, pb, "    requests_per_sec: 1000000\n", "    requests_per_sec: 60\n")
+			pb = edit(t, pb, "    requests_per_sec: 1000000\n", "    requests_per_sec: 8\n") // enough is still to be sent when the mood changes
 			pb = edit(t, pb, "    batch: 5\n", "    batch: 5\n  smtp:\n    from: notices@northwind.example\n    from_name: Northwind Power\n    reply_to: help@northwind.example\n    messages_per_sec: 100000\n")
 			p.tell("relay", pb, facts, strings.NewReader(crowdOf(customers, nil)))
 			until(t, "some e-mails go through SendGrid", func() bool { return box.Truth().Email.Accepted >= 40 })
 			mood.Store(status)
-			st, err := p.driver.Await(t.Context(), "relay", func(st *candorv1.Status) bool { return bench.Resting(nil, st) })
+			st, err := await(t, p.driver, "relay", func(st *candorv1.Status) bool { return bench.Resting(nil, st) })
 			if err != nil {
 				t.Fatalf("%v: %v", err, st)
 			}

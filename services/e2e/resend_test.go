@@ -89,7 +89,7 @@ func TestExactlyThoseWhoFailedAreSentToAgain(t *testing.T) {
 	if err := p.driver.Approve(t.Context(), "again", hash); err != nil {
 		t.Fatal(err)
 	}
-	st, err := p.driver.Await(t.Context(), "again", func(st *candorv1.Status) bool { return st.GetComplete() && len(st.GetWaves()) == 2 })
+	st, err := await(t, p.driver, "again", func(st *candorv1.Status) bool { return st.GetComplete() && len(st.GetWaves()) == 2 })
 	if err != nil {
 		t.Fatalf("%v: %v", err, st)
 	}

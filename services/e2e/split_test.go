@@ -57,15 +57,15 @@ func TestTwoWorkersOnTheSameOrdersNeverBothSend(t *testing.T) {
 func TestAWorkerThatSleptWhileAnotherTookOverSendsNothingAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 50ms}}")
-	s.settings["sms"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, pause_poll: 1s, in_flight: 4}"
+	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 200ms}}") // enough is still to be sent when the test looks
+	s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 100ms, pause_poll: 1s, in_flight: 4}"
 	_, services := s.split()
 	const customers = 200
 	inc := declare(t, s.driver, bench.Story{Incident: "sleep", Customers: customers, EmailBatch: 100})
 	accepted(t, s.truth, 10, 0) // strides are announced in full, four requests of them are under way
 	asleep := services["sms"]
 	asleep.signal(syscall.SIGSTOP)
-	st, err := s.driver.Status(t.Context(), inc.GetId())
+	st, err := statusOf(t, s.driver, inc.GetId())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func TestWorkersWaitForABrokerThatIsAway(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 60ms}}")
-			s.settings["sms"] = "{request_timeout: 2s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8}"
+			s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 250ms}}") // enough is still to be sent when the broker goes
+			s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8}"
 			broker, services := s.split()
 			const customers = 300
 			inc := declare(t, s.driver, bench.Story{Incident: "away", Customers: customers, EmailBatch: 100})
@@ -144,8 +144,8 @@ func TestAnyServiceMayBeKilled(t *testing.T) {
 	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 20ms}, sendgrid: {latency: 50ms}, " +
 		"receipts: {enabled: true, delay_final: 200ms, flush: 100ms, bounced: 0.05, undelivered: {30007: 0.05}, duplicate: 0.2, shuffle: 0.2}}")
 	s.hear()
-	s.settings["sms"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8, poll_after: 2s}"
-	s.settings["email"] = "{request_timeout: 1s, visibility_lag: 0s, retry_first: 100ms, in_flight: 2}"
+	s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 100ms, in_flight: 8, poll_after: 2s}"
+	s.settings["email"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 100ms, in_flight: 2}"
 	s.settings["planner"] = "{sweep_every: 1s, poll_every: 2s}"
 	_, services := s.split()
 	const customers = 600

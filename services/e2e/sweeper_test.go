@@ -36,8 +36,8 @@ func TestOrdersThatVanishComeBack(t *testing.T) {
 	s := newSite(t)
 	s.startSandbox("{listen: '127.0.0.1:0', twilio: {latency: 250ms}, sendgrid: {latency: 200ms}}")
 	s.settings["nats"] = "{listen: '127.0.0.1:0', free_space_mark: 1}"
-	s.settings["sms"] = "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, in_flight: 12, pages: 2}"
-	s.settings["email"] = "{request_timeout: 2s, visibility_lag: 0s, retry_first: 200ms, in_flight: 2, pages: 2, shared_intent: 10}"
+	s.settings["sms"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 200ms, in_flight: 12, pages: 2}"
+	s.settings["email"] = "{request_timeout: 5s, visibility_lag: 0s, retry_first: 200ms, in_flight: 2, pages: 2, shared_intent: 10}"
 	p := s.start("all")
 	s.drive(p)
 	const customers = 800
@@ -48,7 +48,7 @@ func TestOrdersThatVanishComeBack(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // as above
 	vanish := func(p *process) map[topology.PageKey]bool {
-		broker := s.connect(p.NATS, "api")
+		broker := s.connect(p.NATS, "planner") // who may purge orders
 		gone := map[topology.PageKey]bool{}
 		for _, filter := range topology.OrdersOf(inc.GetId()) {
 			orders, err := broker.CountSubjects(t.Context(), topology.StreamOrders, filter)
@@ -101,7 +101,7 @@ func TestOrdersThatVanishComeBack(t *testing.T) {
 	if v.Lost != 0 || v.Duplicates != 0 || v.Notices["sms"]["accepted"]+v.Notices["sms"]["suppressed"] != customers {
 		t.Errorf("verdict = %+v", v)
 	}
-	st, err := s.driver.Status(t.Context(), inc.GetId())
+	st, err := statusOf(t, s.driver, inc.GetId())
 	if err != nil || len(st.GetStuck()) > 0 || len(st.GetDamage()) > 0 || channelOf(st, candorv1.Channel_CHANNEL_EMAIL).GetStates()["planned"] > 0 {
 		t.Errorf("status: %v, %v", st, err)
 	}

@@ -17,7 +17,7 @@ import (
 func TestTheTimelineAnnouncesWhatCustomersGet(t *testing.T) {
 	t.Parallel()
 	if detector {
-		t.Skip("an hour passes each second, and under the race detector hours pass between two steps of this test: it runs without it")
+		t.Skip("the weeks were NOT lived through: an hour passes each second, and under the race detector hours pass between two steps; run the test without it")
 	}
 	play, err := bench.Start(t.Context(), t.TempDir(), zerolog.New(t.Output()).Level(zerolog.WarnLevel), func(cfg *app.Config) {
 		cfg.NATS.FreeSpaceMark = 1

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"candor/pkg/bus"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
 	"candor/pkg/timetable"
@@ -41,7 +42,7 @@ type Deps struct {
 	Bus       *bus.Bus
 	Incidents *incident.Registry
 	Texts     *notice.Library
-	Now       func() time.Time
+	Clock     clock.Clock
 	Log       zerolog.Logger
 }
 
@@ -52,7 +53,7 @@ type Followup struct {
 	incidents *incident.Registry
 	texts     *notice.Library
 	log       *incident.Log
-	now       func() time.Time
+	clock     clock.Clock
 	out       zerolog.Logger
 
 	// looking is held during a look, and guards what follows. All of it only spares work and words.
@@ -74,7 +75,7 @@ type memory struct {
 // New returns a Followup.
 func New(cfg Config, d Deps) *Followup {
 	return &Followup{
-		cfg: cfg, bus: d.Bus, incidents: d.Incidents, texts: d.Texts, log: incident.NewLog(d.Bus, d.Now), now: d.Now, out: d.Log,
+		cfg: cfg, bus: d.Bus, incidents: d.Incidents, texts: d.Texts, log: incident.NewLog(d.Bus, d.Clock.Now), clock: d.Clock, out: d.Log,
 		seen: map[string]*memory{},
 	}
 }
@@ -161,7 +162,7 @@ func (f *Followup) alarm(ctx context.Context, d *bus.Delivery) error {
 		return nil
 	}
 	at, err := time.Parse(time.RFC3339Nano, d.Header[headerAt])
-	if err == nil && inc.Running() && f.now().Before(at) && d.Delivered < heldFor {
+	if err == nil && inc.Running() && f.clock.Now().Before(at) && d.Delivered < heldFor {
 		return errEarly
 	}
 	f.looking.Lock()
@@ -188,13 +189,13 @@ func (f *Followup) look(ctx context.Context, inc *incident.Incident) error {
 		return nil
 	}
 	m := f.memory(inc.ID)
-	now := f.now()
+	now := f.clock.Now()
 	for first := true; inc.Running(); first = false {
 		texts, err := f.texts.Plan(inc)
 		if err != nil {
 			return err
 		}
-		table := timetable.New(inc, texts.Playbook.FollowUps, f.cfg.Grace)
+		table := timetable.New(inc, texts.Playbook.FollowUps, f.clock)
 		if first {
 			// A crash after this finds the next alarm set. Set too early it wakes for nothing.
 			if err := f.arm(ctx, inc.ID, table.Alarms(now)); err != nil {
@@ -206,7 +207,13 @@ func (f *Followup) look(ctx context.Context, inc *incident.Incident) error {
 			return err
 		}
 		f.say(inc, m, v)
-		if v.Decided == nil && table.Behind(timetable.Standing{}) != "" {
+		if v.Decided == nil && v.Hold != nil {
+			if inc, err = f.hold(ctx, inc, v.Hold); err != nil {
+				return err
+			}
+			continue
+		}
+		if v.Decided == nil && table.Unplanned() != "" {
 			// A crash between a decision and its fact is made good here: told once per event, and only until it is planned.
 			return f.log.Republish(ctx, topology.FactUpdated, inc)
 		}
@@ -241,6 +248,16 @@ func (f *Followup) decide(ctx context.Context, inc *incident.Incident, d *candor
 	}[d.GetDecision()]
 	line.Str("incident", inc.ID).Str("name", d.GetName()).Time("due", d.GetDueAt().AsTime()).Str("wave", d.GetWave()).Str("reason", d.GetReason()).Msg(what)
 	return inc, f.log.Republish(ctx, topology.FactUpdated, inc)
+}
+
+// hold records that something has begun to wait, and returns the incident with that, or as somebody else left it.
+func (f *Followup) hold(ctx context.Context, inc *incident.Incident, h *candorv1.FollowUpHeld) (*incident.Incident, error) {
+	// A crash here leaves either nothing, and it is written at the next look, or the hold, which is not written again.
+	inc, err := f.log.Append(ctx, inc, incident.Service("followup"), &candorv1.BreachEvent{Event: &candorv1.BreachEvent_FollowUpHeld{FollowUpHeld: h}})
+	if errors.Is(err, bus.ErrOvertaken) {
+		return inc, nil
+	}
+	return inc, err
 }
 
 // say logs once what waits for which wave.

@@ -18,6 +18,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/notice"
 	"candor/pkg/playbook"
@@ -43,6 +44,8 @@ follow_ups:
 type calendar struct{ at atomic.Pointer[time.Time] }
 
 func (c *calendar) now() time.Time { return *c.at.Load() }
+
+func (c *calendar) clock() clock.Clock { return clock.Clock{}.On(c.now, nil) }
 
 func (c *calendar) set(t time.Time) { c.at.Store(&t) }
 
@@ -77,6 +80,10 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 	w.background(func(ctx context.Context) error {
 		return b.Serve(ctx, topology.Ask("ledger", "status"), "ledger", 1, w.ledger.answer)
 	})
+	w.until(func() bool {
+		_, err := b.Request(t.Context(), topology.Ask("ledger", "status"), nil, nil)
+		return !errors.Is(err, bus.ErrUnavailable)
+	}, "the ledger answers")
 	return w
 }
 
@@ -100,7 +107,7 @@ func (w *world) background(run func(context.Context) error) (stop func()) {
 func (w *world) service() *Followup {
 	cfg := DefaultConfig()
 	cfg.LookEvery = 20 * time.Millisecond
-	return New(cfg, Deps{Bus: w.bus, Incidents: w.incidents, Texts: w.texts, Now: w.clock.now, Log: zerolog.Nop()})
+	return New(cfg, Deps{Bus: w.bus, Incidents: w.incidents, Texts: w.texts, Clock: w.clock.clock(), Log: zerolog.Nop()})
 }
 
 // declare approves an incident with the starter's playbook and another cadence.

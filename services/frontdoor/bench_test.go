@@ -128,13 +128,15 @@ func textRequest(h *house, n int) *http.Request {
 func textDrop(h *house) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+TwilioStatusPath+"{id}", func(w http.ResponseWriter, r *http.Request) {
-		_, _, err := h.IDs.Parse(r.PathValue("id"))
-		_, _, ok := h.signedForm(w, r)
-		if err != nil || !ok {
-			refuse(w, badSignature)
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
+		refuse(w, h.statuses.visit(w, r, func(w http.ResponseWriter, r *http.Request, at *visit) verdict {
+			_, _, err := h.IDs.Parse(r.PathValue("id"))
+			_, _, ok := h.signedForm(w, r, at)
+			if err != nil || !ok {
+				return badSignature
+			}
+			w.WriteHeader(http.StatusNoContent)
+			return stored
+		}))
 	})
 	return mux
 }
@@ -196,16 +198,18 @@ func BenchmarkSendGrid(b *testing.B) {
 	b.Run("drop", func(b *testing.B) {
 		h := newHouse(b, inEarnest)
 		drop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, err := readBody(w, r, h.cfg.SendGrid.MaxBody, h.Clock.Machine)
-			if err != nil || !h.sendgrid.verify(body, r.Header.Get(sendGridSignature), r.Header.Get(sendGridTimestamp)) {
-				refuse(w, badSignature)
-				return
-			}
-			readEvents(body, func(e *event) {
-				if _, _, err := h.IDs.Parse(e.ID); err != nil {
-					b.Error(err)
+			refuse(w, h.mails.visit(w, r, func(w http.ResponseWriter, r *http.Request, at *visit) verdict {
+				body, err := at.readBody(w, r, h.cfg.SendGrid.MaxBody, mailTime)
+				if err != nil || !h.sendgrid.verify(body, r.Header.Get(sendGridSignature), r.Header.Get(sendGridTimestamp)) {
+					return badSignature
 				}
-			})
+				readEvents(body, func(e *event) {
+					if _, _, err := h.IDs.Parse(e.ID); err != nil {
+						b.Error(err)
+					}
+				})
+				return stored
+			}))
 		})
 		handle(b, eventsPerRequest, 15, drop, func(n int) *http.Request { return mailRequestN(h, n) })
 	})

@@ -5,33 +5,43 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
 )
 
-// bodyTime is what a request's whole body may take: the server bounds each single read, not their number.
-const bodyTime = 10 * time.Second
+// What a request's whole body may take: the server bounds each single read by stallTime, not their number. Providers send a
+// text's few kilobytes at once, and hundreds of events in a moment.
+const (
+	textTime  = 3 * time.Second
+	mailTime  = 6 * time.Second
+	stallTime = 2 * time.Second
+)
 
 var (
 	errTooLarge = errors.New("body is too large")
 	errTooSlow  = errors.New("body takes too long")
+	errNoRoom   = errors.New("no memory for more of the body")
 )
 
-// readBody reads a body of at most limit bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64, now func() time.Time) ([]byte, error) {
+// readBody reads a body of at most limit bytes within a time, if the road has room for it.
+func (v *visit) readBody(w http.ResponseWriter, r *http.Request, limit int64, within time.Duration) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, errTooLarge
 	}
 	body := http.MaxBytesReader(w, r.Body, limit)
-	room := 512
-	if r.ContentLength > 0 {
-		room = int(min(r.ContentLength+1, 64<<10)) // what is announced need not come
+	room := firstPiece // what is announced need not come
+	if r.ContentLength >= 0 {
+		room = int(min(r.ContentLength+1, firstPiece))
 	}
-	b, end := make([]byte, 0, room), now().Add(bodyTime)
+	b, end := make([]byte, 0, room), v.now().Add(within)
 	for {
-		if len(b) == cap(b) {
-			b = slices.Grow(b, len(b))
+		if n := cap(b); len(b) == n {
+			if !v.grow(n) {
+				return nil, errNoRoom
+			}
+			b = append(make([]byte, 0, 2*n), b...)
 		}
 		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
@@ -41,9 +51,11 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, now func() ti
 			return b, nil
 		case errors.As(err, &large):
 			return nil, errTooLarge
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, errTooSlow
 		case err != nil:
 			return nil, err
-		case now().After(end):
+		case v.now().After(end):
 			return nil, errTooSlow
 		}
 	}
@@ -55,6 +67,8 @@ func bodyVerdict(err error) verdict {
 		return tooLarge
 	case errors.Is(err, errTooSlow):
 		return tooSlow
+	case errors.Is(err, errNoRoom):
+		return crowded
 	}
 	return malformed
 }

@@ -33,6 +33,10 @@ type TwilioConfig struct {
 	AuthToken config.Secret `yaml:"auth_token"`
 	// AccountSID is the only account whose words are taken; empty takes every account that signs with the token.
 	AccountSID string `yaml:"account_sid"`
+	// AnswersWords says that Twilio itself answers its own English words, such as STOP, HELP and START, so that nobody is answered
+	// twice. It does so on ordinary numbers unless somebody had it switched off. With Advanced Opt-Out Twilio says of each text
+	// whether it has answered it, whatever is set here; say false then, so that a word that was taken off its list is answered.
+	AnswersWords bool `yaml:"answers_words"`
 	// MaxBody in bytes.
 	MaxBody int64 `yaml:"max_body"`
 }
@@ -60,7 +64,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Listen:    "127.0.0.1:8422",
-		Twilio:    TwilioConfig{MaxBody: 64 << 10},
+		Twilio:    TwilioConfig{AnswersWords: true, MaxBody: 64 << 10},
 		SendGrid:  SendGridConfig{MaxBody: 2 << 20, MaxAge: 26 * time.Hour},
 		BatchWait: 20 * time.Millisecond,
 		BatchMost: 1000,
@@ -127,7 +131,7 @@ func (c Config) http() httpd.Config {
 	h.Addr = c.Listen
 	h.MaxBodyBytes = max(c.Twilio.MaxBody, c.SendGrid.MaxBody) + 1 // so that the road itself says that it is too much
 	h.ReadHeaderTimeout = 5 * time.Second
-	h.BodyStallTimeout = 5 * time.Second
+	h.BodyStallTimeout = stallTime
 	h.IdleTimeout = time.Minute
 	h.DrainTimeout = 10 * time.Second
 	return h

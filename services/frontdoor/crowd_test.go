@@ -158,7 +158,8 @@ func (l ledger) hear(t *testing.T, subject string, e *candorv1.JournalEntry) {
 	t.Helper()
 	st := l[subject]
 	if st == nil {
-		st = journal.NewState(journal.NewWords(), false)
+		k, _ := topology.ParseReceipt(subject)
+		st = journal.NewState(journal.NewWords(), k.Channel, false)
 		l[subject] = st
 		all := []uint32{0, 1000}
 		for i, e := range []*candorv1.JournalEntry{

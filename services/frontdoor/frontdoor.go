@@ -39,13 +39,6 @@ const (
 	SendGridPath      = "/hooks/sendgrid"
 )
 
-// How many requests of a road are in hand at a time; more are turned away, so that memory has an end.
-const (
-	twilioInHand   = 2048
-	inboundInHand  = 128
-	sendGridInHand = 32
-)
-
 // Replies remembers which texts of customers were answered: the bucket REPLIES, a bus.KV.
 type Replies interface {
 	Create(ctx context.Context, key string, value []byte) (rev uint64, err error)
@@ -76,6 +69,8 @@ type Frontdoor struct {
 	server    *httpd.Server
 	handler   http.Handler
 
+	statuses, texted, mails *road
+
 	twilio   *twilioVerifier   // nil closes Twilio's roads
 	sendgrid *sendGridVerifier // nil closes SendGrid's road
 }
@@ -99,7 +94,8 @@ func New(cfg Config, d Deps) (*Frontdoor, error) {
 			return nil, fmt.Errorf("frontdoor: %w", err)
 		}
 	}
-	// What the public port shows under /metrics is its own registry, which holds nothing but the count of panics.
+	// Without tokens, which the front door's NATS user may not read, the public port has no /metrics. What the server counts goes
+	// the way of the other counts, below.
 	public := prometheus.NewRegistry()
 	f.server, err = httpd.New(cfg.http(), http.HandlerFunc(f.serve), httpd.Ops{Registry: public, Ready: f.ready}, d.Log)
 	if err != nil {
@@ -111,6 +107,9 @@ func New(cfg Config, d Deps) (*Frontdoor, error) {
 	if cfg.Twilio.AuthToken != "" {
 		f.twilio = newTwilioVerifier(f.cfg.PublicURL, cfg.Twilio.AuthToken.Reveal())
 	}
+	f.statuses = f.newRoad(roadStatus, twilioInHand, textBytes)
+	f.texted = f.newRoad(roadInbound, inboundInHand, textBytes)
+	f.mails = f.newRoad(roadSendGrid, sendGridInHand, mailBytes)
 	f.handler = f.routes()
 	if err := prometheus.WrapRegistererWithPrefix("candor_frontdoor_", d.Metrics).Register(public); err != nil {
 		return nil, fmt.Errorf("frontdoor: %w", err)
@@ -175,9 +174,9 @@ func (f *Frontdoor) ready() error {
 
 func (f *Frontdoor) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST "+TwilioStatusPath+"{id}", f.road(roadStatus, twilioInHand, f.twilio != nil, f.status))
-	mux.Handle("POST "+TwilioInboundPath, f.road(roadInbound, inboundInHand, f.twilio != nil, f.inbound))
-	mux.Handle("POST "+SendGridPath, f.road(roadSendGrid, sendGridInHand, f.sendgrid != nil, f.events))
+	mux.Handle("POST "+TwilioStatusPath+"{id}", f.statuses.handle(f.twilio != nil, f.status))
+	mux.Handle("POST "+TwilioInboundPath, f.texted.handle(f.twilio != nil, f.inbound))
+	mux.Handle("POST "+SendGridPath, f.mails.handle(f.sendgrid != nil, f.events))
 	prefix := f.cfg.pathPrefix()
 	if prefix == "" {
 		return mux
@@ -191,41 +190,4 @@ func (f *Frontdoor) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// road counts what becomes of a road's requests and bounds how many are in hand.
-func (f *Frontdoor) road(name string, inHand int, open bool, h func(http.ResponseWriter, *http.Request) verdict) http.Handler {
-	slots := make(chan struct{}, inHand)
-	count := f.metrics.road(name)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !open {
-			count(closed)
-			refuse(w, closed)
-			return
-		}
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
-			count(busy)
-			refuse(w, busy)
-			return
-		}
-		v := h(w, r)
-		count(v)
-		refuse(w, v)
-	})
-}
-
-// refuse answers for every verdict whose handler has not answered itself.
-func refuse(w http.ResponseWriter, v verdict) {
-	code := v.status()
-	if code == 0 {
-		return
-	}
-	if code == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
-	}
-	// The words are fixed: nothing of the request comes back.
-	http.Error(w, strings.ToLower(http.StatusText(code)), code)
 }

@@ -32,13 +32,14 @@ const (
 	foreign
 	unavailable
 	busy
+	crowded
 	closed
 	verdicts
 )
 
 var verdictNames = [verdicts]string{
 	"stored", "duplicate", "nothing_new", "answered", "bad_id", "wrong_channel", "bad_signature", "wrong_account", "stale",
-	"too_large", "too_slow", "malformed", "foreign", "unavailable", "busy", "closed",
+	"too_large", "too_slow", "malformed", "foreign", "unavailable", "busy", "crowded", "closed",
 }
 
 func (v verdict) String() string { return verdictNames[v] }
@@ -54,7 +55,7 @@ func (v verdict) status() int {
 		return http.StatusRequestTimeout
 	case malformed:
 		return http.StatusBadRequest
-	case unavailable, busy:
+	case unavailable, busy, crowded:
 		return http.StatusServiceUnavailable
 	case closed:
 		return http.StatusNotFound

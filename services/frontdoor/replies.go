@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -49,9 +50,10 @@ type text struct {
 // inbound takes what a customer texts.
 //
 // The order is: look whether it was worked off; do what was asked; note that it was; answer. A crash before the note does
-// what was asked again, which changes nothing. A crash between the note and the answer loses an answer, never the opt-out.
-func (f *Frontdoor) inbound(w http.ResponseWriter, r *http.Request) verdict {
-	params, v, ok := f.signedForm(w, r)
+// what was asked again, which changes nothing, but for START (see start). A crash between the note and the answer loses an
+// answer, never the opt-out.
+func (f *Frontdoor) inbound(w http.ResponseWriter, r *http.Request, at *visit) verdict {
+	params, v, ok := f.signedForm(w, r, at)
 	if !ok {
 		return v
 	}
@@ -68,11 +70,16 @@ func (f *Frontdoor) inbound(w http.ResponseWriter, r *http.Request) verdict {
 	if !e164.MatchString(from) {
 		return say(w, "", nothingNew) // a short code or another network: nobody of ours
 	}
-	t := text{id: hashed(id), from: pii.NewPhone(from), playbook: f.playbookFor(to, service), hasReplied: optOut != ""}
+	t := text{
+		id: hashed(id), from: pii.NewPhone(from), playbook: f.playbookFor(to, service),
+		hasReplied: optOut != "" || f.cfg.Twilio.AnswersWords && e164.MatchString(to) && twilioAnswers(body),
+	}
 	t.word, t.language = reply.Read(body, t.playbook)
 	switch optOut { // Twilio's own word on it, which also knows the words of the account's settings
 	case "STOP":
-		t.word = reply.Stop
+		if t.word != reply.StopCall {
+			t.word = reply.Stop
+		}
 	case "START":
 		t.word = reply.Start
 	case "HELP":
@@ -86,20 +93,65 @@ func (f *Frontdoor) inbound(w http.ResponseWriter, r *http.Request) verdict {
 	if err == nil {
 		return say(w, "", duplicate)
 	}
-	if !errors.Is(err, bus.ErrNotFound) && t.word != reply.Stop {
+	if !errors.Is(err, bus.ErrNotFound) && !t.stops() {
 		return unavailable // an opt-out alone is tried without knowing: twice is as good as once
+	}
+	if t.word == reply.Start {
+		return f.start(w, r, t)
 	}
 	answer, err := f.obey(r.Context(), t)
 	if err != nil {
 		return f.lost(t.word, err)
 	}
-	switch _, err := f.Replies.Create(r.Context(), t.id, []byte(t.word.String())); {
-	case errors.Is(err, bus.ErrExists):
-		return say(w, "", duplicate) // the same text was told twice at once, and another request answers it
+	switch mine, err := f.note(r.Context(), t); {
 	case err != nil:
 		return f.lost(t.word, err)
+	case !mine:
+		return say(w, "", duplicate)
 	}
 	return say(w, answer, answered)
+}
+
+// start takes an opt-out back. Here the note comes first: of a START that Twilio tells twice, the second telling may come after
+// a later STOP, and must not undo it.
+//
+// A crash or a failure between the note and the deed loses the START: the customer goes without texts, and is not told otherwise
+// by us, until they text it again.
+func (f *Frontdoor) start(w http.ResponseWriter, r *http.Request, t text) verdict {
+	switch mine, err := f.note(r.Context(), t); {
+	case err != nil:
+		return f.lost(t.word, err)
+	case !mine:
+		return say(w, "", duplicate)
+	}
+	answer, err := f.obey(r.Context(), t)
+	if err != nil {
+		f.Log.Error().Err(err).Msg("a customer's START was not worked off and is not tried again: they get no texts until they text it once more")
+		return unavailable
+	}
+	return say(w, answer, answered)
+}
+
+// note writes down that a text is worked off; mine is false if another request, which was told of the same text, has.
+func (f *Frontdoor) note(ctx context.Context, t text) (mine bool, err error) {
+	_, err = f.Replies.Create(ctx, t.id, []byte(t.word.String()))
+	if errors.Is(err, bus.ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// stops says whether the customer wants no more texts, whatever else they want.
+func (t text) stops() bool { return t.word == reply.Stop || t.word == reply.StopCall }
+
+// twilioAnswers says whether a text is one of the words that Twilio answers by itself on ordinary numbers, and tells us of all
+// the same: https://help.twilio.com/articles/223134027. Short codes, which are no E.164 numbers, it leaves to us.
+func twilioAnswers(body string) bool {
+	switch strings.ToUpper(strings.TrimSpace(body)) {
+	case "STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "OPTOUT", "REVOKE", "START", "YES", "UNSTOP", "HELP", "INFO":
+		return true
+	}
+	return false
 }
 
 // lost says that Twilio must repeat a text.
@@ -119,7 +171,15 @@ func (f *Frontdoor) obey(ctx context.Context, t text) (answer string, err error)
 	case reply.Call:
 		var found bool
 		if found, err = f.call(ctx, t); err == nil && !found {
-			word = reply.Help // whoever it is, we cannot call them
+			word = reply.NoCall
+		}
+	case reply.StopCall:
+		if err = f.stop(ctx, t); err != nil {
+			break
+		}
+		var found bool
+		if found, err = f.call(ctx, t); err == nil && !found {
+			word = reply.Stop // its answer says where they can call
 		}
 	}
 	if err != nil || t.hasReplied || t.playbook == nil {
@@ -162,8 +222,8 @@ func (f *Frontdoor) stop(ctx context.Context, t text) error {
 // firstWave is the wave that every incident has.
 const firstWave = "w0"
 
-// call asks for a call, in the newest incident that goes on and that the customer is in: one that is closing calls nobody new,
-// and what cannot be kept must not be promised. Where two customers share the number the first one's place is taken: the
+// call asks for a call, in the newest incident that goes on, calls customers at all, and has this one in it: one that is closing
+// calls nobody new, and what cannot be kept must not be promised. Where two customers share the number the first one's place is taken: the
 // agent asks for the name in any case.
 func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 	places, err := f.find(ctx, t.from)
@@ -174,7 +234,7 @@ func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 	var newest *incident.Incident
 	for _, p := range places {
 		inc := f.Incidents.Get(p.GetIncident())
-		if inc != nil && inc.Running() && (newest == nil || inc.DeclaredAt.After(newest.DeclaredAt)) {
+		if inc != nil && inc.Running() && f.calls(inc) && (newest == nil || inc.DeclaredAt.After(newest.DeclaredAt)) {
 			place, newest = p, inc
 		}
 	}
@@ -192,6 +252,12 @@ func (f *Frontdoor) call(ctx context.Context, t text) (found bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// calls says whether an incident's playbook has customers called: without that there is no queue that a wish would get into.
+func (f *Frontdoor) calls(inc *incident.Incident) bool {
+	set, err := f.texts.Plan(inc)
+	return err == nil && set.Playbook.Calls != nil
 }
 
 // find asks the api for the places of a number. The question is sealed: the broker sees no number.

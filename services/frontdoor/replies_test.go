@@ -7,8 +7,10 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,12 +278,161 @@ func TestCALLOfNobodyIsAnsweredWithHelp(t *testing.T) {
 	h := newHouse(t)
 	h.declare(inc, noon, same)
 	h.api(nil)
-	_, help := h.text(inboundForm("SM1", "HELP"))
-	if code, answer := h.text(inboundForm("SM2", "CALL")); code != http.StatusOK || answer != help || help == "" {
-		t.Errorf("%d %q, want %q", code, answer, help)
+	h.callIsAnsweredWithoutAPromise()
+}
+
+// callIsAnsweredWithoutAPromise texts CALL where nobody will call.
+func (h *house) callIsAnsweredWithoutAPromise() {
+	h.Helper()
+	code, answer := h.text(inboundForm("SM2", "CALL"))
+	if code != http.StatusOK || !strings.Contains(answer, "1-800-555-0142") || !strings.Contains(answer, "northwind.example/notice") ||
+		strings.Contains(answer, "CALL") || strings.Contains(answer, "We will call") {
+		h.Errorf("%d %q", code, answer)
 	}
 	if requests, _ := h.calls(); len(requests) != 0 {
-		t.Errorf("asked for %v", requests)
+		h.Errorf("asked for %v", requests)
+	}
+}
+
+// withoutCalls cuts the section calls, which is the last but one of the starter's or the last.
+func withoutCalls(pb string) string {
+	before, rest, _ := strings.Cut(pb, "\ncalls:\n")
+	for line := range strings.Lines(rest) {
+		if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "#") && strings.TrimSpace(line) != "" {
+			return before + "\n" + rest[strings.Index(rest, line):]
+		}
+	}
+	return before + "\n"
+}
+
+// CALL was answered "We will call you" though the playbook has nobody called, and nobody was told who had asked.
+func TestCALLWithoutCallsInThePlaybookPromisesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, withoutCalls)
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
+	h.callIsAnsweredWithoutAPromise()
+	_, help := h.text(inboundForm("SM3", "HELP"))
+	if !strings.Contains(help, "1-800-555-0142") || strings.Contains(help, "CALL") {
+		t.Errorf("HELP offers a call: %q", help)
+	}
+	_, both := h.text(inboundForm("SM4", "please stop texting me, call me"))
+	if requests, _ := h.calls(); len(requests) != 0 || strings.Contains(both, "will call") || both == "" || !h.suppressed() {
+		t.Errorf("%q, %v, suppressed: %v", both, requests, h.suppressed())
+	}
+}
+
+// "Please stop texting me, call me" was read as STOP alone: nobody called.
+func TestNoTextsButACallIsBoth(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
+	code, answer := h.text(inboundForm("SM1", "please stop texting me, call me"))
+	requests, incidents := h.calls()
+	if code != http.StatusOK || !strings.Contains(answer, "no more texts") || !strings.Contains(answer, "We will call you") || !h.suppressed() ||
+		len(requests) != 1 || incidents[0] != inc {
+		t.Errorf("%d %q, suppressed: %v, asked for %v", code, answer, h.suppressed(), requests)
+	}
+	facts, _ := h.stored()
+	if want := (said{topology.Receipt(sms, inc, "w0", 3), "twilio", 1, 7, candorv1.Result_RESULT_OPTED_OUT, "sms_stop", 0, ""}); facts[want] != 1 {
+		t.Errorf("stored %v", facts)
+	}
+}
+
+// Without the api the call cannot be asked for, but the opt-out holds; the repetition asks.
+func TestNoTextsButACallClosesTheChannelFirst(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	if code, _ := h.text(inboundForm("SM1", "no texts please, call me")); code != http.StatusServiceUnavailable || !h.suppressed() {
+		t.Errorf("%d, suppressed: %v", code, h.suppressed())
+	}
+	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
+	if code, answer := h.text(inboundForm("SM1", "no texts please, call me")); code != http.StatusOK || !strings.Contains(answer, "We will call you") {
+		t.Errorf("the repetition: %d %q", code, answer)
+	}
+}
+
+// With Twilio's default settings nothing in a text says that Twilio has answered it.
+func TestTwiliosOwnWordsAreNotAnsweredTwice(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *Config) { c.Twilio.AnswersWords = DefaultConfig().Twilio.AnswersWords })
+	h.declare(inc, noon, same)
+	h.api(nil)
+	for i, tt := range []struct {
+		body, to   string
+		answered   bool
+		suppressed bool
+	}{
+		{" stop ", "+18005550142", false, true},
+		{"START", "+18005550142", false, false},
+		{"help", "+18005550142", false, false},
+		{"Info", "+18005550142", false, false},
+		{"unsubscribe", "+18005550142", false, true},
+		{"ALTO", "+18005550142", true, true},
+		{"please stop", "+18005550142", true, true},
+		{"stop.", "+18005550142", true, true},
+		{"HELP", "72345", true, true}, // a short code, for which Twilio answers nobody
+	} {
+		code, answer := h.text(inboundForm("SM"+strconv.Itoa(i), tt.body, "To", tt.to))
+		if code != http.StatusOK || (answer != "") != tt.answered || h.suppressed() != tt.suppressed {
+			t.Errorf("%q: %d %q, suppressed: %v", tt.body, code, answer, h.suppressed())
+		}
+	}
+}
+
+// forgetful is REPLIES when it does not answer.
+type forgetful struct {
+	Replies
+	fail atomic.Bool
+}
+
+func (f *forgetful) Create(ctx context.Context, key string, value []byte) (uint64, error) {
+	if f.fail.Load() {
+		return 0, errors.New("broker is away")
+	}
+	return f.Replies.Create(ctx, key, value)
+}
+
+// A START that could not be noted was obeyed, and obeyed again when Twilio repeated it, though STOP had come in between.
+func TestASTARTThatIsToldAgainDoesNotUndoALaterSTOP(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	replies := &forgetful{Replies: h.Replies}
+	h.Replies = replies
+	h.text(inboundForm("SM1", "STOP"))
+	replies.fail.Store(true)
+	if code, _ := h.text(inboundForm("SM2", "START")); code != http.StatusServiceUnavailable || !h.suppressed() {
+		t.Errorf("a START that cannot be noted: %d, suppressed: %v", code, h.suppressed())
+	}
+	replies.fail.Store(false)
+	if code, _ := h.text(inboundForm("SM2", "START")); code != http.StatusOK || h.suppressed() {
+		t.Errorf("its repetition: %d, suppressed: %v", code, h.suppressed())
+	}
+	h.text(inboundForm("SM3", "STOP"))
+	if code, answer := h.text(inboundForm("SM2", "START")); code != http.StatusOK || answer != "" || !h.suppressed() {
+		t.Errorf("told again after STOP: %d %q, suppressed: %v", code, answer, h.suppressed())
+	}
+}
+
+// A crash between the note and the deed.
+func TestACrashLosesASTARTAndKeepsTheOptOut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.declare(inc, noon, same)
+	h.api(nil)
+	h.text(inboundForm("SM1", "STOP"))
+	if _, err := h.Replies.Create(t.Context(), hashed("SM2"), []byte("START")); err != nil {
+		t.Fatal(err)
+	}
+	if code, answer := h.text(inboundForm("SM2", "START")); code != http.StatusOK || answer != "" || !h.suppressed() {
+		t.Errorf("noted and not done: %d %q, suppressed: %v", code, answer, h.suppressed())
+	}
+	if code, _ := h.text(inboundForm("SM3", "START")); code != http.StatusOK || h.suppressed() {
+		t.Errorf("texted again: %d, suppressed: %v", code, h.suppressed())
 	}
 }
 
@@ -292,13 +443,7 @@ func TestCALLAtTheEndIsAnsweredWithHelp(t *testing.T) {
 	h.declare(inc, noon, same)
 	h.event(inc, noon, &candorv1.BreachEvent{Event: &candorv1.BreachEvent_Closing{Closing: &candorv1.Closing{}}})
 	h.api(map[string][]*candorv1.CustomerPlace{phone: {place(inc, 3, 7)}})
-	_, help := h.text(inboundForm("SM1", "HELP"))
-	if code, answer := h.text(inboundForm("SM2", "CALL")); code != http.StatusOK || answer != help || help == "" {
-		t.Errorf("%d %q, want %q", code, answer, help)
-	}
-	if requests, _ := h.calls(); len(requests) != 0 {
-		t.Errorf("asked for %v", requests)
-	}
+	h.callIsAnsweredWithoutAPromise()
 }
 
 func TestCALLWithoutTheAPIIsAskedForAgain(t *testing.T) {

@@ -104,12 +104,12 @@ func (v *sendGridVerifier) fresh(timestamp string) bool {
 }
 
 // events takes what becomes of e-mails.
-func (f *Frontdoor) events(w http.ResponseWriter, r *http.Request) verdict {
+func (f *Frontdoor) events(w http.ResponseWriter, r *http.Request, at *visit) verdict {
 	signature, timestamp := r.Header.Get(sendGridSignature), r.Header.Get(sendGridTimestamp)
 	if signature == "" || timestamp == "" {
 		return badSignature // what is not even signed is not worth reading
 	}
-	body, err := readBody(w, r, f.cfg.SendGrid.MaxBody, f.Clock.Machine)
+	body, err := at.readBody(w, r, f.cfg.SendGrid.MaxBody, mailTime)
 	if err != nil {
 		return bodyVerdict(err)
 	}
@@ -118,6 +118,9 @@ func (f *Frontdoor) events(w http.ResponseWriter, r *http.Request) verdict {
 	}
 	if !f.sendgrid.fresh(timestamp) {
 		return stale
+	}
+	if !at.begin() {
+		return busy
 	}
 	var (
 		facts   = make([]fact, 0, len(body)/usualEvent+1)

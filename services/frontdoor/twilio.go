@@ -131,13 +131,14 @@ func (f form) appendAll(b []byte) []byte {
 	return b
 }
 
-// signedForm reads a request of Twilio's; ok is false with a verdict for one that is refused.
-func (f *Frontdoor) signedForm(w http.ResponseWriter, r *http.Request) (form, verdict, bool) {
+// signedForm reads a request of Twilio's, and takes one of the road's slots for it; ok is false with a verdict for one that is
+// refused.
+func (f *Frontdoor) signedForm(w http.ResponseWriter, r *http.Request, at *visit) (form, verdict, bool) {
 	signature := r.Header.Get(twilioSignature)
 	if signature == "" {
 		return nil, badSignature, false // what is not even signed is not worth reading
 	}
-	body, err := readBody(w, r, f.cfg.Twilio.MaxBody, f.Clock.Machine)
+	body, err := at.readBody(w, r, f.cfg.Twilio.MaxBody, textTime)
 	if err != nil {
 		return nil, bodyVerdict(err), false
 	}
@@ -148,11 +149,14 @@ func (f *Frontdoor) signedForm(w http.ResponseWriter, r *http.Request) (form, ve
 	if !f.twilio.verify(r.URL.EscapedPath(), r.URL.RawQuery, params, signature) {
 		return nil, badSignature, false
 	}
+	if !at.begin() {
+		return nil, busy, false
+	}
 	return params, 0, true
 }
 
 // status takes what becomes of a text.
-func (f *Frontdoor) status(w http.ResponseWriter, r *http.Request) verdict {
+func (f *Frontdoor) status(w http.ResponseWriter, r *http.Request, at *visit) verdict {
 	key, attempt, err := f.IDs.Parse(r.PathValue("id"))
 	if err != nil {
 		return badID
@@ -160,7 +164,7 @@ func (f *Frontdoor) status(w http.ResponseWriter, r *http.Request) verdict {
 	if key.Channel != candorv1.Channel_CHANNEL_SMS || key.Slot >= journal.MaxSlots {
 		return wrongChannel
 	}
-	params, v, ok := f.signedForm(w, r)
+	params, v, ok := f.signedForm(w, r, at)
 	if !ok {
 		return v
 	}

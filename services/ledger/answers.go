@@ -189,5 +189,5 @@ func unreadable(err error) error {
 }
 
 func unknown(id string) error {
-	return bus.Errorf(bus.CodeNotFound, "there is no incident %q; candor incidents lists them", id)
+	return bus.Errorf(bus.CodeNotFound, "there is no incident %q: candor incidents lists them", id)
 }

@@ -250,7 +250,7 @@ func (b *books) sheet(subject string, parse func(string) (topology.PageKey, bool
 		bk.pages[key.Page] = p
 	}
 	f := bk.funnel(key.Wave, key.Channel)
-	sh := &sheet{page: p, book: bk, funnel: f, state: journal.NewState(b.words, false)}
+	sh := &sheet{page: p, book: bk, funnel: f, state: journal.NewState(b.words, f.channel, false)}
 	i, _ := slices.BinarySearchFunc(f.sheets, key.Page, func(sh *sheet, n uint32) int { return cmp.Compare(sh.page.number, n) })
 	f.sheets = slices.Insert(f.sheets, i, sh)
 	p.sheets = append(p.sheets, sh)

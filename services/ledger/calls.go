@@ -102,7 +102,7 @@ func (c *checker) calls(w *wishes) {
 	}
 	c.st.CallRequests, c.st.CallRequestsOpen = uint64(len(w.ids)), uint64(len(w.open))
 	if n := c.wait(w); n > 0 {
-		c.say("%s to be called and was not yet", plural(n, "customer asked", "customers asked"))
+		c.say("%s not called yet", plural(n, "customer who asked to be called was", "customers who asked to be called were"))
 	}
 }
 

@@ -46,7 +46,7 @@ func (c *checker) closing(bk *book, w *wishes) {
 	for _, f := range bk.funnels {
 		for _, sh := range f.sheets {
 			switch {
-			case sh.state.SealedFor != "":
+			case sh.state.SealedFor != "", sh.silent():
 			case f.wave == note:
 				last++
 			case f.channel == candorv1.Channel_CHANNEL_CALL && sh.counts.open() > 0:

@@ -115,11 +115,11 @@ func (c *checker) unplanned(wave string, notices uint64) {
 	}
 }
 
-// step says who belongs on a channel that is a step of the ladder and is not there, and whether that is nobody.
-func (c *checker) step(bk *book, f *funnel) bool {
+// step says who belongs on a channel that is a step of the ladder and is not there, and returns how many these are.
+func (c *checker) step(bk *book, f *funnel) uint64 {
 	i := slices.IndexFunc(c.ladder.steps, func(s step) bool { return s.wave == f.wave && s.channel == f.channel })
 	if i < 0 || c.over(f.wave) {
-		return true
+		return 0
 	}
 	s := &c.ladder.steps[i]
 	var due, waiting, unbegun uint64
@@ -127,6 +127,7 @@ func (c *checker) step(bk *book, f *funnel) bool {
 	for _, p := range bk.pages {
 		r := p.rungs[i]
 		due += uint64(r.due)
+		unbegun += uint64(r.untried)
 		switch at := r.begun.time().Add(s.after); {
 		case r.early == 0:
 		case r.begun == 0:
@@ -150,7 +151,7 @@ func (c *checker) step(bk *book, f *funnel) bool {
 	if unbegun > 0 {
 		c.say("%s: %s for this step, and an earlier channel has not begun with them", name(f), plural(unbegun, "customer waits", "customers wait"))
 	}
-	return due+waiting+unbegun == 0
+	return due + waiting + unbegun
 }
 
 // channel says what is open about one channel of a wave, and whether it is settled. climbed says that nobody else belongs on

@@ -17,17 +17,13 @@ type Config struct {
 	// StuckAfter is how long a page with open notices may rest without a reason before it is called stuck, by the machine's
 	// time.
 	StuckAfter time.Duration `yaml:"stuck_after"`
-	// ReceiptHorizon is how long after a message was accepted receipts may still come.
-	ReceiptHorizon time.Duration `yaml:"receipt_horizon"`
-	// Now is the clock by which rates are counted.
-	Now func() time.Time `yaml:"-"`
-	// Clock says what the machine's time is on the calendar.
+	// Clock is the calendar by which rates are counted.
 	Clock clock.Clock `yaml:"-"`
 }
 
 // DefaultConfig returns the settings that fit everybody.
 func DefaultConfig() Config {
-	return Config{CatchUp: time.Second, Answers: 4, StuckAfter: 15 * time.Minute, ReceiptHorizon: 72 * time.Hour, Now: time.Now}
+	return Config{CatchUp: time.Second, Answers: 4, StuckAfter: 15 * time.Minute}
 }
 
 // Validate says what is wrong with the settings, all at once.
@@ -41,12 +37,6 @@ func (c Config) Validate() error {
 	}
 	if c.StuckAfter < time.Minute || c.StuckAfter > 24*time.Hour {
 		errs = append(errs, fmt.Errorf("stuck_after is %s: set 1m to 24h, such as 15m", c.StuckAfter))
-	}
-	if c.ReceiptHorizon < time.Hour || c.ReceiptHorizon > 30*24*time.Hour {
-		errs = append(errs, fmt.Errorf("receipt_horizon is %s: set 1h to 720h, such as 72h", c.ReceiptHorizon))
-	}
-	if c.Now == nil {
-		errs = append(errs, errors.New("the ledger has no clock"))
 	}
 	return errors.Join(errs...)
 }

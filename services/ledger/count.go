@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"candor/pkg/journal"
+	"candor/pkg/receipt"
 	candorv1 "candor/proto/candor/v1"
 )
 
@@ -79,9 +81,10 @@ func (b *books) recountPage(p *page) {
 		b.codes[i] = codes
 		sh.counts = sh.counts[:0]
 		sh.counts.addRuns(codes)
-		sh.heard = listen(sh.state, codes)
+		sh.heard = b.listen(sh.state, codes)
 		customers = mergeCustomers(customers, codes)
 	}
+	p.placeOptOuts()
 	b.codes[len(p.sheets)] = customers
 	p.people = p.people[:0]
 	p.people.addRuns(customers)
@@ -96,11 +99,15 @@ type heard struct {
 	bounced  uint32 // accepted and then definitely not delivered
 	optedOut uint32 // the customer wants no more messages on the channel
 	doubtful uint32 // uncertain, and only a person can find out
+	retrying uint32 // tried, came back or was refused for now, and tried again
 }
 
-func listen(st *journal.State, codes []journal.Code) (h heard) {
+func (b *books) listen(st *journal.State, codes []journal.Code) (h heard) {
 	for i, c := range codes {
 		n := uint32(i)
+		if c.State() == candorv1.NoticeState_NOTICE_STATE_WAITING && st.Retrying(n) && !receipt.Held(b.words.Reason(c)) {
+			h.retrying++
+		}
 		switch {
 		case c == 0:
 			continue
@@ -121,6 +128,29 @@ func listen(st *journal.State, codes []journal.Code) (h heard) {
 		}
 	}
 	return h
+}
+
+// placeOptOuts counts the opt-outs that lie where no journal is open: with the page's first notices on the channel, and as long
+// as there are none by themselves.
+func (p *page) placeOptOuts() {
+	for _, sh := range p.sheets {
+		if !sh.silent() {
+			continue
+		}
+		outs := sh.state.OptOuts()
+		i := slices.IndexFunc(p.sheets, func(other *sheet) bool {
+			return other.funnel.channel == sh.funnel.channel && other.state.Opened != nil
+		})
+		if i < 0 {
+			sh.heard.optedOut = uint32(len(outs)) //nolint:gosec // at most journal.MaxSlots
+			continue
+		}
+		for _, n := range outs {
+			if st := p.sheets[i].state; int(n) < st.Len() && st.InWave(n) && !st.OptedOut(n) {
+				p.sheets[i].heard.optedOut++
+			}
+		}
+	}
 }
 
 // mergeCustomers lets each customer be spoken for by the heavier of two notices. Neighbours are mostly alike.

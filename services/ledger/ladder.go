@@ -33,10 +33,20 @@ type step struct {
 
 // rung is one page at one step.
 type rung struct {
-	due   uint32  // customers whom no earlier channel can reach any more, and who are not in the step's journal
-	early uint32  // those who are not there either, and were not reached yet
-	begun instant // when the last of the earlier journals began; 0 if one did not
+	due     uint32  // customers whom no earlier channel can reach any more, and who are not in the step's journal
+	early   uint32  // those who are not there either, and were not reached yet
+	untried uint32  // those of them whom an earlier channel has not begun with
+	begun   instant // when the last of the earlier journals began with the last of its customers; 0 if one did not begin
 }
+
+// footing is how a customer who is not in a step's journal stands to it.
+type footing int
+
+const (
+	isDue footing = iota
+	isEarly
+	isUntried
+)
 
 var errNoPlaybook = errors.New("it is not there")
 
@@ -119,21 +129,24 @@ func (b *books) climbAll(bk *book, l *ladder) {
 		p.rungs = make([]rung, len(l.steps))
 		for i := range l.steps {
 			r := &p.rungs[i]
-			r.begun, _ = b.climb(p, &l.steps[i], func(_ uint32, due bool) {
-				if due {
+			r.begun, _ = b.climb(p, &l.steps[i], func(_ uint32, at footing) {
+				switch at {
+				case isDue:
 					r.due++
-				} else {
+				case isEarly:
 					r.early++
+				case isUntried:
+					r.untried++
 				}
 			})
 		}
 	}
 }
 
-// climb yields the customers of a page who belong on a step and are not in its journal: due says that no earlier channel can
-// reach them any more. begun is when the last of the earlier journals began, 0 if one did not. It is not ok for a page where
-// nothing can be said or done: a journal of the wave is sealed or damaged. b.mu is held, and the page is counted.
-func (b *books) climb(p *page, s *step, yield func(slot uint32, due bool)) (begun instant, ok bool) {
+// climb yields the customers of a page who belong on a step and are not in its journal. begun is when the last of the earlier
+// journals began with the last of its customers, 0 if one did not begin. It is not ok for a page where nothing can be said or
+// done: a journal of the wave is sealed or damaged. b.mu is held, and the page is counted.
+func (b *books) climb(p *page, s *step, yield func(slot uint32, at footing)) (begun instant, ok bool) {
 	var earlier []*sheet
 	var there *journal.State
 	for _, sh := range p.sheets {
@@ -158,7 +171,7 @@ func (b *books) climb(p *page, s *step, yield func(slot uint32, due bool)) (begu
 	for i, sh := range earlier {
 		b.codes[i] = sh.state.Codes(b.codes[i][:0])
 		slots = max(slots, len(b.codes[i]))
-		if at := sh.state.FirstIntent(); !at.IsZero() {
+		if at := sh.state.Begun(); !at.IsZero() {
 			begun = max(begun, instantOf(at))
 		} else if sh.counts.open() > 0 {
 			waits = true
@@ -168,7 +181,7 @@ func (b *books) climb(p *page, s *step, yield func(slot uint32, due bool)) (begu
 		begun = 0
 	}
 	for n := range slots {
-		in, reached, ended := false, false, 0
+		in, reached, waiting, ended := false, false, false, 0
 		for i := range earlier {
 			if n >= len(b.codes[i]) || b.codes[i][n] == 0 {
 				continue
@@ -179,12 +192,21 @@ func (b *books) climb(p *page, s *step, yield func(slot uint32, due bool)) (begu
 				reached = true
 			case settled(state) && !told(state):
 				ended++
+			case earlier[i].state.Attempt(uint32(n)) == 0:
+				waiting = true
 			}
 		}
 		if !in || reached || there != nil && n < there.Len() && there.InWave(uint32(n)) {
 			continue
 		}
-		yield(uint32(n), ended == len(s.earlier))
+		switch {
+		case ended == len(s.earlier):
+			yield(uint32(n), isDue)
+		case waiting:
+			yield(uint32(n), isUntried)
+		default:
+			yield(uint32(n), isEarly)
+		}
 	}
 	return begun, true
 }
@@ -204,17 +226,19 @@ func (b *books) moveOn(r *candorv1.MoveOnRequest) *candorv1.MoveOnResponse {
 	if r.GetBegunBefore() != nil {
 		before = instantOf(r.GetBegunBefore().AsTime())
 	}
-	var due, all []uint32
+	var now, all []uint32
 	size := 0
 	for _, number := range slices.Sorted(maps.Keys(bk.pages)) {
-		due, all = due[:0], all[:0]
-		begun, ok := b.climb(bk.pages[number], &s, func(slot uint32, isDue bool) {
-			all = append(all, slot)
-			if isDue {
-				due = append(due, slot)
+		now, all = now[:0], all[:0]
+		begun, ok := b.climb(bk.pages[number], &s, func(slot uint32, at footing) {
+			if at != isUntried {
+				all = append(all, slot)
+			}
+			if at == isDue {
+				now = append(now, slot)
 			}
 		})
-		slots := due
+		slots := now
 		if begun != 0 && begun < before {
 			slots = all
 		}

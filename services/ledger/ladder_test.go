@@ -65,6 +65,19 @@ func TestLadder(t *testing.T) {
 			"5 customers wait for this step, until 2026-11-23 12:00 UTC", "5 customers are due for this step",
 		},
 		{"accepted is enough", true, tell, nil, nil, "", ""},
+		{
+			"who was never tried is no step ahead", false, func(p *pen) { p.write(on(sms, 0), intent(1, 0, 2), outcome(1, accepted, "", 0, 2)) },
+			nil,
+			[]uint32{0, 1},
+			"3 customers wait for this step, and an earlier channel has not begun", "2 customers are due for this step",
+		},
+		{
+			"a canary was told a day before the rest", false, func(p *pen) {
+				p.write(on(sms, 0), intent(1, 0, 1), outcome(1, accepted, "", 0, 1))
+				p.at = p.at.Add(25 * time.Hour)
+				p.write(on(sms, 0), intent(1, 1, 4), outcome(1, accepted, "", 1, 4))
+			}, nil, nil, "until 2026-11-24 13:00 UTC", "5 customers wait for this step, until 2026-11-24 13:00 UTC",
+		},
 		{"failed for good", false, func(p *pen) {
 			tell(p)
 			p.hear(sms, 0, outcome(1, undelivered, "twilio_30003", 1, 1), outcome(1, delivered, "", 2, 3))

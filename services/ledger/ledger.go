@@ -70,7 +70,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 func (l *Ledger) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	begun := l.cfg.Now()
+	begun := l.cfg.Clock.Now()
 	sources := []source{
 		{topology.StreamJournal, l.books.fold, &l.books.journals},
 		{topology.StreamReceipts, l.books.hear, &l.books.receipts},
@@ -92,7 +92,7 @@ func (l *Ledger) follow(ctx context.Context) error {
 	if ctx.Err() == nil {
 		journals := l.books.count()
 		close(l.ready)
-		l.log.Info().Int("journals", journals).Dur("took", l.cfg.Now().Sub(begun)).Msg("ledger rebuilt")
+		l.log.Info().Int("journals", journals).Dur("took", l.cfg.Clock.Now().Sub(begun)).Msg("ledger rebuilt")
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -207,7 +207,7 @@ func (l *Ledger) await(ctx context.Context, e ends) error {
 
 // look is how the books are looked at now, when both streams are known to end no earlier than at e.
 func (l *Ledger) look(e ends) look {
-	at := look{now: l.cfg.Now(), stuckAfter: l.cfg.Clock.Work(l.cfg.StuckAfter), horizon: l.cfg.ReceiptHorizon}
+	at := look{now: l.cfg.Clock.Now(), stuckAfter: l.cfg.Clock.Work(l.cfg.StuckAfter)}
 	if l.books.journals.reached(e.journals) {
 		at.receipts = e.receipts
 	}

@@ -14,6 +14,7 @@ import (
 
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
+	"candor/pkg/clock"
 	"candor/pkg/incident"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
@@ -28,6 +29,9 @@ type desk struct {
 	inc *incident.Incident
 	now time.Time
 }
+
+// patience is for a machine that does a lot besides.
+const patience = 3 * time.Minute
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
@@ -66,11 +70,12 @@ func (d *desk) event(e *candorv1.BreachEvent) {
 func (d *desk) ledger() *Ledger {
 	d.t.Helper()
 	cfg := DefaultConfig()
-	cfg.Now = func() time.Time { return d.now }
+	cfg.Clock = clock.Clock{}.On(func() time.Time { return d.now }, nil)
 	l, err := New(cfg, d.bus, d.reg, zerolog.Nop())
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	l.cfg.CatchUp = patience
 	return l
 }
 
@@ -109,7 +114,7 @@ func (d *desk) ask(method string, req, res proto.Message, after string) (next st
 	}
 	// The ledger may not listen yet.
 	for {
-		reply, err := d.bus.Request(d.t.Context(), topology.Ask("ledger", method), data, header)
+		reply, err := d.bus.RequestWithin(d.t.Context(), patience, topology.Ask("ledger", method), data, header)
 		if errors.Is(err, bus.ErrUnavailable) && d.t.Context().Err() == nil {
 			continue
 		}
@@ -204,6 +209,7 @@ func TestNotCompleteWhileEventsAreUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.cfg.CatchUp = patience
 	d.run(l.Run)
 	st := d.status()
 	if st.GetComplete() || len(st.GetOpen()) != 1 {
@@ -429,6 +435,6 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := New(Config{CatchUp: -1}, nil, nil, zerolog.Nop()); err == nil {
-		t.Error("a ledger without clock, patience and answers was made")
+		t.Error("a ledger without patience and answers was made")
 	}
 }

@@ -87,7 +87,7 @@ func stamped(e *candorv1.JournalEntry, at time.Time) *candorv1.JournalEntry {
 
 // as looks at the books at a moment, when the streams are folded to their ends.
 func as(now time.Time) look {
-	return look{now: now, stuckAfter: 15 * time.Minute, horizon: 72 * time.Hour, receipts: math.MaxUint64}
+	return look{now: now, stuckAfter: 15 * time.Minute, receipts: math.MaxUint64}
 }
 
 func encode(t interface{ Fatal(...any) }, e *candorv1.JournalEntry) []byte {

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"candor/pkg/bus"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -58,6 +59,19 @@ func TestBouncedStaysBounced(t *testing.T) {
 	st := p.books.status("i1", declared(), as(noon))
 	if ch := st.GetWaves()[0].GetChannels()[0]; !st.GetComplete() || ch.GetTried() != 10 || ch.GetRejected() != 0 || ch.GetBounced() != 1 || st.GetDuplicates() != 0 {
 		t.Errorf("%v", st)
+	}
+}
+
+// What waits for its hours was not tried, and what concerns everybody is not the customer's retry.
+func TestFurtherAttemptsAreCounted(t *testing.T) {
+	t.Parallel()
+	p := newPen(t)
+	p.openAll()
+	p.write(on(sms, 0), intent(1, 0, 4), outcome(1, accepted, "", 0, 4))
+	p.hear(sms, 0, outcome(1, softly, "twilio_30008", 0, 2), outcome(1, softly, "held_twilio_30034", 2, 1))
+	ch := p.books.status("i1", declared(), as(noon)).GetWaves()[0].GetChannels()[0]
+	if ch.GetRetrying() != 2 || ch.GetStates()["waiting"] != 3 {
+		t.Errorf("%d are tried again, waiting %d, want 2 of 3", ch.GetRetrying(), ch.GetStates()["waiting"])
 	}
 }
 
@@ -194,7 +208,7 @@ func TestProvisional(t *testing.T) {
 	p := newPen(t)
 	p.openAll()
 	p.tellAll()
-	horizon := noon.Add(72 * time.Hour)
+	horizon := noon.Add(receipt.Horizon)
 	for _, tt := range []struct {
 		now  time.Time
 		want *timestamppb.Timestamp

@@ -44,7 +44,7 @@ func (c *checker) waves(bk *book) []string {
 	return waves
 }
 
-// channels lists the channels of a wave that should be there or were opened.
+// channels lists the channels of a wave that should be there or were opened. Who opts out of another one opens nothing.
 func (c *checker) channels(bk *book, wave string) []candorv1.Channel {
 	var chs []candorv1.Channel
 	scope, _ := c.scope(wave)
@@ -52,7 +52,7 @@ func (c *checker) channels(bk *book, wave string) []candorv1.Channel {
 		chs = append(chs, p.GetChannel())
 	}
 	for _, f := range bk.funnels {
-		if f.wave == wave {
+		if f.wave == wave && !f.silent() {
 			chs = append(chs, f.channel)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"candor/pkg/incident"
 	"candor/pkg/journal"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -78,7 +79,7 @@ func provisional(bk *book, at look) *timestamppb.Timestamp {
 			}
 		}
 	}
-	if until := last.time().Add(at.horizon); last != 0 && at.now.Before(until) {
+	if until := last.time().Add(receipt.Horizon); last != 0 && at.now.Before(until) {
 		return timestamppb.New(until)
 	}
 	return nil
@@ -93,7 +94,7 @@ func (b *books) channel(c *checker, bk *book, f *funnel) *candorv1.ChannelStatus
 		if sh.state.Opened != nil {
 			x.opened++
 		}
-		if sh.state.SealedFor == "" {
+		if sh.state.SealedFor == "" && !sh.silent() {
 			x.unsealed++
 		}
 		if sh.dead() {
@@ -105,6 +106,7 @@ func (b *books) channel(c *checker, bk *book, f *funnel) *candorv1.ChannelStatus
 		cs.Rejected += uint64(sh.heard.rejected)
 		cs.Bounced += uint64(sh.heard.bounced)
 		cs.OptedOut += uint64(sh.heard.optedOut)
+		cs.Retrying += uint64(sh.heard.retrying)
 		for _, n := range sh.counts {
 			total.add(n.code, n.n)
 		}
@@ -120,7 +122,8 @@ func (b *books) channel(c *checker, bk *book, f *funnel) *candorv1.ChannelStatus
 	}
 	cs.Reasons = b.reasons(total)
 	x.notices = cs.GetPlannedTotal()
-	cs.Settled = c.channel(f, x, open, c.step(bk, f))
+	cs.ToCome = c.step(bk, f)
+	cs.Settled = c.channel(f, x, open, cs.GetToCome() == 0)
 	if !f.first.IsZero() {
 		cs.FirstAcceptedAt, cs.LastAcceptedAt = timestamppb.New(f.first), timestamppb.New(f.last)
 	}
@@ -162,15 +165,12 @@ func (b *books) people(c *checker, bk *book) {
 		ps.UnreachedReasons[b.whyUnreached(n.code)] += uint64(n.n)
 	}
 	if known < ps.GetOnFile() {
-		ps.UnreachedReasons[notInWave] = ps.GetOnFile() - known
+		ps.UnreachedReasons[journal.NotInWave] = ps.GetOnFile() - known
 	}
 	c.known(known, ps.GetOnFile())
 	ps.Unreached = max(ps.GetOnFile(), known) - ps.GetTold()
 	c.st.People = ps
 }
-
-// notInWave is why a customer on file was not reached who has no notice: no page of theirs was opened for any wave.
-const notInWave = "not_in_wave"
 
 // whyUnreached is one word for a customer: the state of the notice that speaks for them, and its reason if that is final.
 func (b *books) whyUnreached(c journal.Code) string {

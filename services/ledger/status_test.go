@@ -16,6 +16,7 @@ import (
 	"candor/pkg/bus"
 	"candor/pkg/incident"
 	"candor/pkg/journal"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -53,7 +54,7 @@ func TestStatus(t *testing.T) {
 		People: &candorv1.PeopleStatus{
 			OnFile: 10, Told: 3, Unreached: 7, RejectedRows: 2, UnreachedReasons: map[string]uint64{"uncertain": 2, "waiting": 5},
 		},
-		ProvisionalUntil: timestamppb.New(noon.Add(4*time.Second + 72*time.Hour)),
+		ProvisionalUntil: timestamppb.New(noon.Add(4*time.Second + receipt.Horizon)),
 		Open: []string{
 			"wave w0, sms: 5 notices are open of 10: 5 waiting",
 			"wave w0, email: 8 notices are open of 10: 5 planned, 1 intended, 2 uncertain",
@@ -359,7 +360,8 @@ func naive(history []bus.Stored) map[string]uint64 {
 	for _, m := range history {
 		st := states[m.Subject]
 		if st == nil {
-			st = journal.NewState(journal.NewWords(), true)
+			k, _ := topology.ParseJournal(m.Subject)
+			st = journal.NewState(journal.NewWords(), k.Channel, true)
 			states[m.Subject] = st
 		}
 		if st.LastSeq == 1<<63 {

@@ -166,6 +166,12 @@ func TestPlannersQuestions(t *testing.T) {
 	d.run(l.Run)
 	d.write(on(sms, 0), opened(5), intent(1, 0, 5), outcome(1, accepted, "", 0, 5))
 	d.hear(sms, 0, outcome(1, undelivered, "twilio_30003", 0, 2))
+	for st := d.status(); st.GetFoldedTo() < 3 || st.GetReceiptsFoldedTo() < 1; st = d.status() {
+		// The machine needs longer for it than a question waits.
+		if t.Context().Err() != nil {
+			t.Fatal(t.Context().Err())
+		}
+	}
 	move := &candorv1.MoveOnRequest{Incident: "i1", Wave: "w0", Step: email, Earlier: []candorv1.Channel{sms}}
 	for _, tt := range []struct {
 		name, method string

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,8 +16,6 @@ type look struct {
 	now time.Time
 	// stuckAfter is how long a page may rest without a reason.
 	stuckAfter time.Duration
-	// horizon is how long after a message was accepted receipts may come.
-	horizon time.Duration
 	// receipts is the sequence up to which every receipt's intent lies in the journals that were folded: what no journal
 	// knows of these is damage, and not a journal that is read a moment later.
 	receipts uint64
@@ -38,7 +37,7 @@ func (b *books) stuck(bk *book, inc *incident.Incident, at look) []*candorv1.Stu
 			if since == 0 {
 				continue
 			}
-			if sh.state.FirstIntent().IsZero() {
+			if sh.state.Begun().IsZero() {
 				since = max(since, moved) // it has its turn in a queue that goes on
 			}
 			if at.now.Sub(since.time()) < at.stuckAfter {
@@ -119,11 +118,18 @@ func (sh *sheet) stray() bool {
 	if sh.damage != nil || sh.deaf != nil || sh.state.HeardSeq == 0 {
 		return false
 	}
-	if sh.state.Opened == nil {
-		return true
-	}
 	_, stray := sh.state.Stray()
 	return stray
+}
+
+// silent says that there is no journal and no trace of one: all that was heard is that customers want no more messages. The
+// front door writes that where the first notice of the roster would be, whatever they are in.
+func (sh *sheet) silent() bool {
+	return sh.state.Opened == nil && sh.state.SealedFor == "" && sh.damage == nil && sh.deaf == nil && !sh.stray()
+}
+
+func (f *funnel) silent() bool {
+	return !slices.ContainsFunc(f.sheets, func(sh *sheet) bool { return !sh.silent() })
 }
 
 // sweep lists the pages of an incident that want an order, and what is wrong with it.

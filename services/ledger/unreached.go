@@ -13,7 +13,8 @@ import (
 )
 
 // unreached groups the customers who were not told, of the pages from one on, and names the first page that did not fit. The
-// same group may come in several parts. Customers whose page was opened for no wave are not among them: no journal knows them.
+// same group may come in several parts. Customers whose page was opened for no wave are not among them: no journal knows them,
+// and whoever asks adds them from the roster's manifest, which the ledger does not read.
 func (b *books) unreached(r *candorv1.UnreachedRequest, from uint32) (res *candorv1.UnreachedResponse, next uint32, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +102,7 @@ func (b *books) tell(bk *book, story string) (reason string, notices []*candorv1
 	}
 	switch {
 	case heaviest == 0:
-		return notInWave, nil
+		return journal.NotInWave, nil
 	case told(heaviest.State()):
 		return "", nil
 	}

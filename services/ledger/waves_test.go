@@ -13,6 +13,7 @@ import (
 	"candor/pkg/bus"
 	"candor/pkg/bustest"
 	"candor/pkg/incident"
+	"candor/pkg/journal"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -35,7 +36,8 @@ func after(t testing.TB, ladder string, events ...*candorv1.BreachEvent) *incide
 	}
 	inc := &incident.Incident{ID: "i1"}
 	for _, e := range append(begin, events...) {
-		next, err := log.Append(t.Context(), inc, incident.Service("test"), e)
+		// The log signs what it is given, and tests side by side give it the same.
+		next, err := log.Append(t.Context(), inc, incident.Service("test"), proto.CloneOf(e))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +205,7 @@ func TestAddedRows(t *testing.T) {
 
 	st = p.books.status("i1", after(t, "", draft, approve), as(noon))
 	expect(t, st, "wave w0-a1 is not planned yet")
-	if ps := st.GetPeople(); ps.GetOnFile() != 12 || ps.GetRejectedRows() != 3 || ps.GetTold() != 10 || ps.GetUnreachedReasons()[notInWave] != 2 {
+	if ps := st.GetPeople(); ps.GetOnFile() != 12 || ps.GetRejectedRows() != 3 || ps.GetTold() != 10 || ps.GetUnreachedReasons()[journal.NotInWave] != 2 {
 		t.Errorf("people are %v", ps)
 	}
 
@@ -394,7 +396,7 @@ func TestClosingWaitsForWishes(t *testing.T) {
 	who := &candorv1.CustomerPlace{Incident: "i1", Page: 1, Slot: 2}
 	inc := after(t, "", closes(""))
 	say(topology.CallRequested("i1"), &candorv1.CallRequest{Id: "a", Customer: who})
-	expect(t, p.books.status("i1", inc, as(noon)), "the incident is closing: calls are still being made", "1 customer asked to be called")
+	expect(t, p.books.status("i1", inc, as(noon)), "the incident is closing: calls are still being made", "1 customer who asked to be called was not called yet")
 	say(topology.CallEvents("i1"), &candorv1.CallEvents{Events: []*candorv1.CallEvent{
 		{Event: &candorv1.CallEvent_CallBackAsked{CallBackAsked: &candorv1.CallBackAsked{Customer: who}}},
 		{Event: &candorv1.CallEvent_Withdrawn{Withdrawn: &candorv1.CallWithdrawn{

@@ -99,7 +99,7 @@ func (w *world) silent(note string) {
 func (w *world) work(wave string, channels ...candorv1.Channel) {
 	w.Helper()
 	for k, st := range w.states() {
-		if k.Wave == wave && slices.Contains(channels, k.Channel) && st.Opened != nil && st.SealedFor == "" && st.FirstIntent().IsZero() {
+		if k.Wave == wave && slices.Contains(channels, k.Channel) && st.Opened != nil && st.SealedFor == "" && st.Begun().IsZero() {
 			w.settle(k)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"candor/pkg/receipt"
 )
 
 // Config says how often the planner looks after what runs.
@@ -33,8 +35,8 @@ func (c Config) Validate() error {
 	}{
 		{"look_every", c.LookEvery, time.Minute, "1s"},
 		{"sweep_every", c.SweepEvery, 10 * time.Minute, "5s"},
-		{"poll_every", c.PollEvery, receiptHorizon, "1h"},
-		{"put_back_again", c.PutBackAgain, receiptHorizon, "10m"},
+		{"poll_every", c.PollEvery, receipt.Horizon, "1h"},
+		{"put_back_again", c.PutBackAgain, receipt.Horizon, "10m"},
 	} {
 		if s.value < 10*time.Millisecond || s.value > s.most {
 			errs = append(errs, fmt.Errorf("%s is %s: set 10ms to %s, such as %s", s.name, s.value, s.most, s.example))

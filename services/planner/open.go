@@ -26,7 +26,7 @@ const (
 //
 // A crash leaves some journals open: opening again opens the others.
 func (p *Planner) openAll(ctx context.Context, inc *incident.Incident, jobs []job) error {
-	for chunk := range slices.Chunk(jobs, batchMost) {
+	for chunk := range slices.Chunk(jobs, bus.MaxBatch) {
 		ms := make([]bus.Message, 0, len(chunk))
 		for _, j := range chunk {
 			m, err := p.entry(j.key, &candorv1.JournalEntry{Event: &candorv1.JournalEntry_Opened{Opened: j.opened}}, 0)

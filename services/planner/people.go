@@ -65,7 +65,7 @@ func (b *blueprint) audience() (a audience.Audience, of []string, err error) {
 			return a, nil, fmt.Errorf("audience of the %s: %w", add.GetKind(), err)
 		}
 		if add.GetCorrects() != "" {
-			of = sharing(b.inc, add.GetCorrects())
+			of = b.inc.Sharing(add.GetCorrects())
 		}
 		return a, of, nil
 	}
@@ -73,20 +73,6 @@ func (b *blueprint) audience() (a audience.Audience, of []string, err error) {
 		return a, nil, fmt.Errorf("the wave's audience asks for the state of notices, of which there are none yet: %s", a)
 	}
 	return a, nil, nil
-}
-
-// sharing lists a wave and those that brought its words to others: resends, and the first notices of added rows.
-func sharing(inc *incident.Incident, wave string) []string {
-	waves := []string{wave}
-	for _, other := range inc.Begun() {
-		switch inc.KindOf(other) {
-		case incident.KindResend, incident.KindRoster:
-			if other != wave && inc.BaseOf(other) == wave {
-				waves = append(waves, other)
-			}
-		}
-	}
-	return waves
 }
 
 // frozen returns the people of the pages of which a journal of the wave is open.

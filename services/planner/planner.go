@@ -150,32 +150,54 @@ func serve[Req, Res proto.Message](ctx context.Context, g *errgroup.Group, p *Pl
 
 // fold reads every journal on a filter as it is now.
 func (p *Planner) fold(ctx context.Context, filter string) (map[journal.Key]*journal.State, error) {
-	states := map[journal.Key]*journal.State{}
+	states, damaged, err := p.foldUndamaged(ctx, filter)
+	for k := range damaged {
+		return nil, damaged[k]
+	}
+	return states, err
+}
+
+// foldUndamaged reads every journal on a filter as it is now, and leaves out those that nobody can read to their end: nothing
+// can be intended there any more, so that nobody is told because of it.
+func (p *Planner) foldUndamaged(ctx context.Context, filter string) (states map[journal.Key]*journal.State, damaged map[journal.Key]error, err error) {
+	states, damaged = map[journal.Key]*journal.State{}, map[journal.Key]error{}
 	words := journal.NewWords()
-	_, err := p.bus.Read(ctx, topology.StreamJournal, filter, 1, func(m bus.Stored) error {
+	_, err = p.bus.Read(ctx, topology.StreamJournal, filter, 1, func(m bus.Stored) error {
 		k, ok := topology.ParseJournal(m.Subject)
 		if !ok {
 			return fmt.Errorf("unexpected subject %s", m.Subject)
 		}
 		key := journal.Key(k)
+		if _, skip := damaged[key]; skip {
+			return nil
+		}
 		st := states[key]
 		if st == nil {
-			st = journal.NewState(words, false)
+			st = journal.NewState(words, key.Channel, false)
 			states[key] = st
 		}
-		e := &candorv1.JournalEntry{}
-		if err := proto.Unmarshal(m.Data, e); err != nil {
-			return fmt.Errorf("journal %s, entry %d is damaged: %w", m.Subject, m.Seq, err)
-		}
-		if err := st.Apply(m.Seq, e); err != nil {
-			return fmt.Errorf("journal %s: %w", m.Subject, err)
+		if err := apply(st, m); err != nil {
+			damaged[key] = err
+			delete(states, key)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", filter, err)
+		return nil, nil, fmt.Errorf("read %s: %w", filter, err)
 	}
-	return states, nil
+	return states, damaged, nil
+}
+
+func apply(st *journal.State, m bus.Stored) error {
+	e := &candorv1.JournalEntry{}
+	err := proto.Unmarshal(m.Data, e)
+	if err == nil {
+		err = st.Apply(m.Seq, e)
+	}
+	if err != nil {
+		return fmt.Errorf("journal %s, entry %d is damaged: %w", m.Subject, m.Seq, err)
+	}
+	return nil
 }
 
 // journalsOf is every journal of one wave.

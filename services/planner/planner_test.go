@@ -186,6 +186,45 @@ func TestAbortSealsEveryJournalOpenedOrNot(t *testing.T) {
 }
 
 // A worker that writes meanwhile refuses the batch of seals, and loses against the single one.
+func TestADamagedJournalKeepsNoIncidentFromItsEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, 1, 1, 1)
+	w.approve()
+	inc := w.reload()
+	jobs, err := w.planner.jobs(t.Context(), inc, "w0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.planner.openAll(t.Context(), inc, jobs); err != nil {
+		t.Fatal(err)
+	}
+	bad := jobs[0].key
+	if _, err := w.bus.Append(t.Context(), topology.StreamJournal, bus.Message{Subject: bad.Subject(), Data: []byte{0xff, 0xff, 0xff}}); err != nil {
+		t.Fatal(err)
+	}
+	w.event(&candorv1.BreachEvent{Event: &candorv1.BreachEvent_Aborted{Aborted: &candorv1.Aborted{Reason: "mistake"}}})
+	res, err := w.planner.askSeal(t.Context(), &candorv1.SealRequest{Incident: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := w.planner.pagesOf(t.Context(), inc, "w0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.GetJournals() != 6 || res.GetUncertain() != uint64(pages[0].GetCustomers()) {
+		t.Errorf("sealed = %v, want 6 journals, and the %d customers of the damaged one uncertain", res, pages[0].GetCustomers())
+	}
+	states, damaged, err := w.planner.foldUndamaged(t.Context(), topology.JournalsOf(id))
+	if err != nil || len(damaged) != 1 || damaged[bad] == nil || len(states) != 5 {
+		t.Fatalf("%d journals, damaged %v, %v", len(states), damaged, err)
+	}
+	for k, st := range states {
+		if st.SealedFor == "" {
+			t.Errorf("journal %s is not sealed", k)
+		}
+	}
+}
+
 func TestSealWinsAgainstABusyWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, 1)

@@ -41,6 +41,9 @@ func (p *Planner) askSeal(ctx context.Context, r *candorv1.SealRequest) (*candor
 // seal ends every journal of the incident, opened or not, but for those of a wave that is spared: after it no intent can land
 // there, so nobody is told any more. over says that no request is under way either.
 //
+// A journal that is damaged needs no seal, because nobody can fold past the damage to intend anything; of its page nobody can
+// say what was sent, so all of it counts as uncertain.
+//
 // A crash leaves some journals sealed; sealing again seals the others. Workers and a planner in the middle of a wave
 // lose against a seal by the fence, whatever they have in memory.
 func (p *Planner) seal(ctx context.Context, inc *incident.Incident, reason, spared string) (res *candorv1.SealResponse, over bool, err error) {
@@ -52,10 +55,15 @@ func (p *Planner) seal(ctx context.Context, inc *incident.Incident, reason, spar
 	res = &candorv1.SealResponse{}
 	open := map[journal.Key]*journal.State{} // those with notices that may be, or come to be, at a provider
 	for _, wave := range slices.Sorted(maps.Keys(waves)) {
-		states, err := p.sealWave(ctx, inc, wave, waves[wave], reason)
+		states, damaged, err := p.sealWave(ctx, inc, wave, waves[wave], reason)
 		if err != nil {
 			return nil, false, err
 		}
+		lost, err := p.customersOn(ctx, inc, wave, damaged)
+		if err != nil {
+			return nil, false, err
+		}
+		res.Uncertain += lost
 		res.Journals += uint32(len(waves[wave]))
 		for k, st := range states {
 			if had, doubtful := atProvider(st); doubtful > 0 {
@@ -212,26 +220,48 @@ func (p *Planner) journals(ctx context.Context, inc *incident.Incident, wave str
 	return keys, nil
 }
 
-// sealWave seals the journals of one wave, and returns how they stand then.
-func (p *Planner) sealWave(ctx context.Context, inc *incident.Incident, wave string, keys []journal.Key, reason string) (map[journal.Key]*journal.State, error) {
+// sealWave seals the journals of one wave, and returns how they stand then, and which are damaged.
+func (p *Planner) sealWave(ctx context.Context, inc *incident.Incident, wave string, keys []journal.Key, reason string) (states map[journal.Key]*journal.State, damaged map[journal.Key]error, err error) {
 	for {
-		states, err := p.fold(ctx, journalsOf(inc.ID, wave))
+		states, damaged, err = p.foldUndamaged(ctx, journalsOf(inc.ID, wave))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		open := slices.DeleteFunc(slices.Clone(keys), func(k journal.Key) bool { return states[k] != nil && states[k].SealedFor != "" })
+		open := slices.DeleteFunc(slices.Clone(keys), func(k journal.Key) bool {
+			return damaged[k] != nil || states[k] != nil && states[k].SealedFor != ""
+		})
 		if len(open) == 0 {
-			return states, nil
+			return states, damaged, nil
 		}
 		if err := p.sealAll(ctx, open, states, reason); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
 
+// customersOn counts the customers on the pages of journals that are damaged, and names the damage.
+func (p *Planner) customersOn(ctx context.Context, inc *incident.Incident, wave string, damaged map[journal.Key]error) (n uint64, err error) {
+	if len(damaged) == 0 {
+		return 0, nil
+	}
+	pages, err := p.pagesOf(ctx, inc, wave)
+	if err != nil {
+		return 0, err
+	}
+	customers := map[uint32]uint64{}
+	for _, page := range pages {
+		customers[page.GetNumber()] = uint64(page.GetCustomers())
+	}
+	for k, err := range damaged {
+		n += customers[k.Page]
+		p.out.Error().Err(err).Str("incident", inc.ID).Msg("journal cannot be read to its end: what was sent of its page is for a person to find out")
+	}
+	return n, nil
+}
+
 // sealAll seals the journals in batches; where somebody wrote meanwhile the batch is refused and the caller reads again.
 func (p *Planner) sealAll(ctx context.Context, keys []journal.Key, states map[journal.Key]*journal.State, reason string) error {
-	for chunk := range slices.Chunk(keys, batchMost) {
+	for chunk := range slices.Chunk(keys, bus.MaxBatch) {
 		ms := make([]bus.Message, 0, len(chunk))
 		for _, k := range chunk {
 			var last uint64

@@ -20,7 +20,7 @@ func (p *Planner) resumed(ctx context.Context, inc *incident.Incident) error {
 	if !inc.Declared() {
 		return nil
 	}
-	states, err := p.fold(ctx, topology.JournalsOf(inc.ID))
+	states, _, err := p.foldUndamaged(ctx, topology.JournalsOf(inc.ID))
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (p *Planner) askReplay(ctx context.Context, r *candorv1.ReplayRequest) (*ca
 	if err != nil {
 		return nil, err
 	}
-	states, err := p.fold(ctx, topology.JournalsOf(inc.ID))
+	states, _, err := p.foldUndamaged(ctx, topology.JournalsOf(inc.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func orderOf(inc *incident.Incident, k journal.Key) *candorv1.Order {
 }
 
 func (p *Planner) publishOrders(ctx context.Context, orders []*candorv1.Order) error {
-	for chunk := range slices.Chunk(orders, batchMost) {
+	for chunk := range slices.Chunk(orders, bus.MaxBatch) {
 		ms := make([]bus.Message, 0, len(chunk))
 		for _, o := range chunk {
 			data, err := proto.Marshal(o)

@@ -12,20 +12,18 @@ import (
 
 	"candor/pkg/incident"
 	"candor/pkg/journal"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
 
-// receiptHorizon is how long after a message was accepted its last receipt may come.
-const receiptHorizon = 72 * time.Hour
-
 // sweeps is what is remembered of an incident from one sweep to the next.
 type sweeps struct {
-	// swept is how far the streams were at the last sweep; idle is true if nothing was open then, until the instant in which a
-	// poll may be due.
+	// begun is true after the first sweep. swept is how far the streams were at the last one.
 	begun bool
-	idle  bool
 	swept position
+	// idle is true if nothing was open then, until a poll may be due.
+	idle  bool
 	until time.Time
 	// missing are the pages that were open and had no order at the last sweep.
 	missing map[journal.Key]bool
@@ -73,7 +71,7 @@ func (t *tender) tidy(ctx context.Context, c *charge) error {
 	res := &candorv1.SweepResponse{}
 	err = t.ask(ctx, "sweep", &candorv1.SweepRequest{
 		Incident: c.inc.ID, JournalSeq: at.journal, ReceiptsSeq: at.receipts,
-		PolledBefore: timestamppb.New(now.Add(-t.cfg.PollEvery)), NotBefore: timestamppb.New(now.Add(-receiptHorizon)),
+		PolledBefore: timestamppb.New(now.Add(-t.cfg.PollEvery)), NotBefore: timestamppb.New(now.Add(-receipt.Horizon)),
 	}, res)
 	if err != nil {
 		return err

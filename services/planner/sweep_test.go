@@ -11,6 +11,7 @@ import (
 
 	"candor/pkg/incident"
 	"candor/pkg/journal"
+	"candor/pkg/receipt"
 	"candor/pkg/topology"
 	candorv1 "candor/proto/candor/v1"
 )
@@ -196,7 +197,7 @@ func TestAPageIsPolledOnceInAWhileAndACompleteIncidentIsLeftAlone(t *testing.T) 
 	if n := polls(); n != 1 {
 		t.Fatalf("%d orders, want one that asks the provider", n)
 	}
-	if got := q.GetPolledBefore().AsTime(); !got.Equal(w.now.Add(-time.Hour)) || !q.GetNotBefore().AsTime().Equal(w.now.Add(-72*time.Hour)) {
+	if got := q.GetPolledBefore().AsTime(); !got.Equal(w.now.Add(-time.Hour)) || !q.GetNotBefore().AsTime().Equal(w.now.Add(-receipt.Horizon)) {
 		t.Errorf("asked for polls of what was accepted from %s to %s", q.GetNotBefore().AsTime(), got)
 	}
 	before := w.ledger.count("sweep")

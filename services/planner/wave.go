@@ -16,9 +16,6 @@ import (
 	candorv1 "candor/proto/candor/v1"
 )
 
-// batchMost is the most messages that the broker takes as one atomic batch.
-const batchMost = 1000
-
 var (
 	// errEnded stops the planning of a wave that may not go on: the incident ended meanwhile, or is closing.
 	errEnded = errors.New("the incident ended")
@@ -185,7 +182,7 @@ func (p *Planner) schedule(ctx context.Context, j job) error {
 		return err
 	}
 	st, err := p.journal.Load(ctx, k)
-	if err != nil || st.SealedFor != "" || st.PutOffFor != "" || !st.FirstIntent().IsZero() {
+	if err != nil || st.SealedFor != "" || st.PutOffFor != "" || !st.Begun().IsZero() {
 		return err
 	}
 	e := p.journal.Entry()

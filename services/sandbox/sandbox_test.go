@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -211,8 +210,10 @@ func (w *world) truth() sandbox.Truth {
 
 // until waits for a state.
 func until(reached func() bool) {
+	looks := time.NewTicker(time.Millisecond) // who looks all the time takes the processor from those it waits for
+	defer looks.Stop()
 	for !reached() {
-		runtime.Gosched()
+		<-looks.C
 	}
 }
 

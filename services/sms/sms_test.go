@@ -166,7 +166,7 @@ func TestStopIsLookedUpBeforeEachRequest(t *testing.T) {
 	}
 }
 
-// B8 of the attack list: two customers, one number, one text.
+// Two customers, one number, one text.
 func TestTwoMembersOfAHouseholdAreToldApart(t *testing.T) {
 	t.Parallel()
 	const number = "+12125550100"

@@ -78,7 +78,7 @@ type incidentCase struct {
 	watch *team.Watch
 	plan  *plan // of the newest draft; nil while it has none, or names nobody
 
-	// Before the service's mu where both are held.
+	// A turn: held while TEAM is read and written for the incident, never while a message is handed over nor with the service's mu.
 	mu    sync.Mutex
 	board *team.Board // guarded by mu
 	read  bool        // the board was read at least once; guarded by mu

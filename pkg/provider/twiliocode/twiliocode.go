@@ -85,6 +85,3 @@ func Of(code int) (Rule, bool) {
 	r, ok := rules[code]
 	return r, ok
 }
-
-// Meaning explains an error code in words; it is empty for a code that is not in the table.
-func Meaning(code int) string { return rules[code].Meaning }

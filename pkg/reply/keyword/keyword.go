@@ -23,6 +23,8 @@ const (
 	Help
 	Call
 	Stop
+	// StopCall is no more texts, but a call.
+	StopCall
 )
 
 // String names the word as it is printed in messages.
@@ -36,6 +38,8 @@ func (w Word) String() string {
 		return "CALL"
 	case Stop:
 		return "STOP"
+	case StopCall:
+		return "STOP_CALL"
 	default:
 		return "none"
 	}
@@ -60,8 +64,8 @@ type sense struct {
 // Book holds the phrases that are known. It does not change, and is safe for use by many goroutines.
 type Book struct {
 	senses map[string][]sense
-	// longest phrase, in tokens.
-	longest int
+	// longest phrase that begins with a token, in tokens.
+	longest map[string]int
 }
 
 // Extra are words of a company's own in a language.
@@ -75,7 +79,7 @@ func New(extra ...Extra) *Book {
 	if len(extra) == 0 {
 		return builtin
 	}
-	b := &Book{senses: maps.Clone(builtin.senses), longest: builtin.longest}
+	b := &Book{senses: maps.Clone(builtin.senses), longest: maps.Clone(builtin.longest)}
 	for _, e := range extra {
 		for word, list := range map[Word][]string{Stop: e.Stop, Help: e.Help, Call: e.Call} {
 			for _, w := range list {
@@ -88,7 +92,7 @@ func New(extra ...Extra) *Book {
 
 // builtin is made of lists. Nothing writes it after start.
 var builtin = func() *Book {
-	b := &Book{senses: map[string][]sense{}}
+	b := &Book{senses: map[string][]sense{}, longest: map[string]int{}}
 	for _, l := range lists {
 		for s, phrases := range map[strength]string{whole: l.whole, short: l.short, anywhere: l.anywhere} {
 			for phrase := range strings.SplitSeq(phrases, ",") {
@@ -104,7 +108,8 @@ func (b *Book) add(phrase string, s sense) {
 	if n == 0 {
 		return
 	}
-	b.longest = max(b.longest, n)
+	first, _, _ := strings.Cut(key, " ")
+	b.longest[first] = max(b.longest[first], n)
 	old := slices.Clone(b.senses[key]) // the clone of a map shares its values
 	for i, o := range old {
 		if o.word == s.word && o.language == s.language {

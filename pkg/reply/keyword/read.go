@@ -1,6 +1,9 @@
 package keyword
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // What surrounds a word. Nothing writes the sets after start.
 var (
@@ -9,6 +12,12 @@ var (
 	negation  = phrases(negations)
 	no        = phrases(spanishNo)
 	question  = phrases(questions)
+	contact   = phrases(contacts)
+	elsewhere = phrases(otherRoads)
+	texting   = phrases(textings)
+	wanted    = phrases(goingOn)
+	or        = phrases(ors)
+	and       = phrases(ands)
 )
 
 const (
@@ -16,6 +25,8 @@ const (
 	few = 4
 	// reach is how long a courtesy, a negation or a question is at most, in tokens.
 	reach = 5
+	// tied is how many tokens back an and or an or looks for what it goes on with.
+	tied = 12
 )
 
 // Read returns what a text means, and in which language it says so; the language is empty if the word does not tell.
@@ -30,10 +41,10 @@ const (
 //
 // No phrase counts right behind a negation ("don't stop"), nor a short one in a clause that begins as a question. Start
 // counts only if nothing else is said at all. Of several words Stop comes first, then Call, then Help: whoever says stop is
-// not asked again.
+// not asked again. Whoever wants no texts but a call gets both: see asked.
 func (b *Book) Read(text string) (Word, string) {
 	tokens := tokenize(text)
-	best := verdict{}
+	best, call := verdict{}, verdict{}
 	onlyStart := true
 	for len(tokens) > 0 {
 		n := 1
@@ -43,7 +54,13 @@ func (b *Book) Read(text string) (Word, string) {
 		v := b.clause(tokens[:n])
 		onlyStart = onlyStart && (v.word == Start || v.polite)
 		best.take(v)
+		if v.call {
+			call.take(verdict{word: Call, language: v.callIn})
+		}
 		tokens = tokens[n:]
+	}
+	if best.word == Stop && call.word == Call {
+		best.take(verdict{word: StopCall, language: cmp.Or(best.language, call.language)})
 	}
 	if best.word == Start && !onlyStart {
 		return None, ""
@@ -56,10 +73,15 @@ type verdict struct {
 	word     Word
 	language string
 	polite   bool // nothing but courtesies
+	call     bool // a call is asked for, whatever else is said
+	callIn   string
 }
 
 // take keeps the weightier of two; of the same weight, the first that tells its language.
 func (v *verdict) take(o verdict) {
+	if o.call && !v.call {
+		v.call, v.callIn = true, o.callIn
+	}
 	if o.word > v.word || o.word == v.word && v.language == "" {
 		v.word, v.language = o.word, o.language
 	}
@@ -80,11 +102,11 @@ func (b *Book) clause(tokens []token) verdict {
 	brief := weight(tokens[skip:]) <= 2*few && !asks
 	for i := range tokens {
 		for _, m := range b.at(tokens, i) {
-			if negated(tokens[:i], m.language) || m.strength == whole {
+			if negated(tokens[:i], m.language) || m.strength == whole || unsaid(tokens[i:], m) {
 				continue
 			}
 			if m.strength == anywhere || brief || i == skip || i == 0 && !asks {
-				v.take(verdict{word: m.word, language: m.language})
+				v.take(b.said(tokens[:i], m))
 			}
 		}
 	}
@@ -96,11 +118,14 @@ func (b *Book) alone(tokens []token) (v verdict) {
 	for i := 0; i < len(tokens); {
 		n := 0
 		for _, m := range b.at(tokens, i) {
+			if unsaid(tokens[i:], m) {
+				return verdict{}
+			}
 			n = max(n, m.tokens)
 		}
 		for _, m := range b.at(tokens, i) {
 			if m.tokens == n {
-				v.take(verdict{word: m.word, language: m.language})
+				v.take(b.said(tokens[:i], m))
 			}
 		}
 		if i > 0 {
@@ -114,6 +139,80 @@ func (b *Book) alone(tokens []token) (v verdict) {
 	return v
 }
 
+// said is what a phrase means behind other words of its clause.
+func (b *Book) said(before []token, m match) verdict {
+	v := verdict{word: m.word, language: m.language}
+	if m.word == Call && b.asked(before, m) {
+		v.call, v.callIn = true, m.language
+	}
+	return v
+}
+
+// asked reports whether a phrase asks for a call though more is said, such as stop. "Don't text, call me" does, and so does
+// "stop texting and call me"; "stop call me", "don't text or call me" and "no texts and no calls" want neither.
+func (b *Book) asked(before []token, m match) bool {
+	if len(before) == 0 {
+		return true
+	}
+	before = before[max(0, len(before)-tied):]
+	last := before[len(before)-1:]
+	switch {
+	case or[join(last)]:
+		return !b.stops(before)
+	case and[join(last)]:
+		return !b.stops(before) || m.strength != whole && !denies(before)
+	}
+	for _, s := range b.senseOf(last) {
+		if s.word == Stop {
+			return false
+		}
+	}
+	return true
+}
+
+// stops reports whether a phrase for Stop is among the tokens.
+func (b *Book) stops(tokens []token) bool {
+	for i := range tokens {
+		for _, m := range b.at(tokens, i) {
+			if m.word == Stop {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// denies reports whether a negation is among the tokens.
+func denies(tokens []token) bool {
+	for i := range tokens {
+		if longest(negation, tokens[i:]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// unsaid reports whether what follows a phrase for Stop takes it back: "I don't want these texts to end", "do not contact me by
+// e-mail".
+func unsaid(tokens []token, m match) bool {
+	if m.word != Stop {
+		return false
+	}
+	phrase, after := tokens[:m.tokens], tokens[m.tokens:]
+	if longest(wanted, after) > 0 {
+		return true
+	}
+	if !contact[join(phrase)] || longest(elsewhere, after) == 0 {
+		return false
+	}
+	for i := range after {
+		if texting[after[i].text] {
+			return false
+		}
+	}
+	return true
+}
+
 // match is a sense of a phrase of so many tokens. Its language is empty if its phrase does not tell.
 type match struct {
 	sense
@@ -122,7 +221,7 @@ type match struct {
 
 // at returns the phrases that start at tokens[i], the longest first.
 func (b *Book) at(tokens []token, i int) (found []match) {
-	for n := min(b.longest, len(tokens)-i); n > 0; n-- {
+	for n := min(b.longest[tokens[i].text], len(tokens)-i); n > 0; n-- {
 		found = append(found, b.senseOf(tokens[i:i+n])...)
 	}
 	return found

@@ -1,5 +1,7 @@
 package keyword
 
+import "strings"
+
 // list holds the ways to say one thing in one language. How they are taken is said at Read.
 type list struct {
 	// language is a BCP 47 tag; empty for words that are printed in messages of every language.
@@ -18,109 +20,117 @@ var lists = []list{
 	},
 	{
 		"en", Stop,
-		"end, quit, cancel, revoke, remove, td, enough, no more, block, leave me alone",
-		"unsubscribe, unsubscribed, unsubscribing, un subscribe, unsuscribe, unsubcribe, unsubsribe, optout, opt out, opting out, opted out, stpo, sotp, stopp",
+		"end, quit, cancel, revoke, remove, td, enough, no more, block, leave me alone, go away, not interested, no texts, no text messages, no messages, no sms, no contact",
+		"unsubscribe, unsubscribed, unsubscribing, un subscribe, unsuscribe, unsubcribe, unsubsribe, optout, opt out, opting out, opted out, stpo, sotp, stopp, " + contacts,
 		"stop texting, stop sending, stop messaging, stop contacting, stop these, stop the texts, stop the messages, stop all texts, stop all messages, stop msgs, quit texting, quit sending, " +
 			"end texts, end messages, cancel texts, cancel messages, no more texts, no more text messages, no more messages, no more sms, " +
 			"dont text, do not text, dont send me, do not send me, dont message, do not message, never text, " +
-			"unsubscribe me, opt me out, take me off, remove me, remove my number, remove my phone number, revoke my consent, revoke consent, opt out of",
+			"unsubscribe me, opt me out, take me off, remove me, remove my number, remove my phone number, revoke my consent, revoke consent, opt out of, " +
+			"lose my number, delete my number, remove this number, no more contact, " + cross(contacts, "again, anymore, any more, by text, by sms, by message") + ", " +
+			cross("dont want, do not want, no longer want, no longer wish, dont wish, do not wish", ", to receive, to get", cross(", these, those, your, any, any more, more, further", "texts, text messages, messages, msgs, sms, notifications, alerts")),
 	},
 	{
 		"es", Stop,
 		"alto, baja, parar, pare, para ya, paren, basta, basta ya, cancelar, cancela, cancele, cancelen, detener, detenga, detenganse, fin, salir, terminar, eliminar, no mas, ya no, dejenme en paz",
 		"desuscribir, desuscribirme, desuscribame, desuscribanme, anular suscripcion, cancelar suscripcion, darme de baja, darse de baja, deme de baja, dar de baja",
-		"no mas mensajes, no mas textos, no mas sms, no quiero mas, no quiero recibir, no me envien, no me envie, no me manden, no me mande, no me escriban, no me escriba, no enviar mas, " +
+		"no mas mensajes, no mas textos, no mas sms, no quiero mas, no quiero recibir, no me envien, no me envie, no me envies, no me mandes, no me escribas, no me contacten, no me contacte, no me contactes, no me molesten, no me molestes, no quiero mensajes, no quiero estos mensajes, no quiero sus mensajes, no quiero sms, " +
+			cross("no deseo, no deseo recibir", ", mas, sus, estos", "mensajes, textos, sms") + ", no me manden, no me mande, no me escriban, no me escriba, no enviar mas, " +
 			"dejen de enviar, deje de enviar, dejen de mandar, deje de mandar, dejen de escribir, paren de enviar, darme de baja, deme de baja, quitenme de, cancelar mensajes",
 	},
 	{
 		"fr", Stop,
 		"arret, arreter, arretez, arrete, fin, annuler, annulez, assez, terminer, supprimer",
-		"desabonner, desabonnez moi, desabonnement, desinscrire, desinscription, me desabonner, se desabonner",
-		"plus de messages, plus de sms, plus de textos, ne menvoyez plus, ne plus recevoir, ne plus menvoyer, arretez de menvoyer, arretez denvoyer, arreter les messages, desabonnez moi, stop aux messages",
+		"desabonner, desabonnez moi, desabonnement, desinscrire, desinscription, me desabonner, se desabonner, ne me contactez pas, ne me contacte pas, ne me contacte plus, ne mecrivez pas, plus de contact",
+		"plus de messages, plus de sms, plus de textos, ne mecrivez plus, ne me contactez plus, ne menvoyez pas de, " +
+			cross("je ne veux pas, je ne veux plus, je ne souhaite pas, je ne souhaite plus", ", recevoir", "de messages, de sms, de textos, de vos messages, vos messages, ces messages, ces sms") + ", ne menvoyez plus, ne plus recevoir, ne plus menvoyer, arretez de menvoyer, arretez denvoyer, arreter les messages, desabonnez moi, stop aux messages",
 	},
 	{
 		"de", Stop,
-		"ende, aus, halt, aufhoren, aufhoeren, beenden, schluss, loschen, loeschen, austragen",
-		"stopp, stoppen, abmelden, abmeldung, abbestellen, abbestellung, kundigen, widerruf, widerrufen",
-		"keine sms mehr, keine nachrichten mehr, keine nachricht mehr, keine weiteren nachrichten, nicht mehr schreiben, nicht mehr anschreiben, horen sie auf, hort auf, hor auf, melden sie mich ab, mich abmelden",
+		"ende, aus, halt, aufhoren, aufhoeren, beenden, schluss, loschen, loeschen, austragen, keine sms, keine nachrichten, kein kontakt",
+		"stopp, stoppen, abmelden, abmeldung, abbestellen, abbestellung, kundigen, widerruf, widerrufen, kontaktieren sie mich nicht, kontaktiert mich nicht, schreiben sie mir nicht, schreibt mir nicht, nicht kontaktieren",
+		"keine sms mehr, keine nachrichten mehr, keine nachricht mehr, keine weiteren nachrichten, kontaktieren sie mich nicht mehr, schreiben sie mir nicht mehr, nicht mehr kontaktieren, " +
+			cross("ich will, ich mochte, ich moechte, ich wunsche, ich wuensche", "keine sms, keine nachrichten, diese sms nicht, diese nachrichten nicht") + ", nicht mehr schreiben, nicht mehr anschreiben, horen sie auf, hort auf, hor auf, melden sie mich ab, mich abmelden",
 	},
 	{
 		"it", Stop,
 		"basta, ferma, fermare, fermate, fermatevi, annulla, annullare, fine, smettere, cancella, cancellare",
-		"disiscrivi, disiscrivere, disiscrivermi, disiscrizione, cancellami, cancellatemi, disdire, disdetta, smettetela",
-		"non inviate, non inviatemi, non mandate, non mandatemi, non scrivetemi, niente messaggi, niente sms, basta messaggi, basta sms, non voglio piu, smettete di, smettetela di",
+		"disiscrivi, disiscrivere, disiscrivermi, disiscrizione, cancellami, cancellatemi, disdire, disdetta, smettetela, non mi contattate, non contattarmi, non mi contattare, non mi scrivete",
+		"non inviate, non inviatemi, non mandate, non mandatemi, non scrivetemi, non scrivermi, non mi scriva, non contattatemi, non mi contattate piu, non mi inviate, non mi mandate, " +
+			cross("non voglio, non desidero", ", ricevere", ", piu, altri, questi, i vostri", "messaggi, sms") + ", niente messaggi, niente sms, basta messaggi, basta sms, non voglio piu, smettete di, smettetela di",
 	},
 	{
 		"pt", Stop,
 		"parar, pare, parem, para ja, chega, basta, cancelar, cancele, cancela, sair, fim, remover, encerrar, nao mais",
 		"descadastrar, descadastre, desinscrever, cancelar inscricao, cancelar assinatura, descadastrar me",
-		"nao quero mais, nao quero receber, nao me envie, nao me enviem, nao me mande, nao me mandem, nao envie mais, nao enviem mais, sem mais mensagens, pare de enviar, parem de enviar, pare de mandar, parem de mandar",
+		"nao quero mais, nao quero receber, " +
+			cross("nao quero, nao desejo, nao desejo receber", ", mais, essas, estas, suas", "mensagens, sms") + ", nao me contatem, nao me contate, nao me contactem, nao me contacte, nao entrem em contato, nao entre em contato, nao me escrevam, nao me escreva, nao me envie, nao me enviem, nao me mande, nao me mandem, nao envie mais, nao enviem mais, sem mais mensagens, pare de enviar, parem de enviar, pare de mandar, parem de mandar",
 	},
 	{
 		"nl", Stop,
 		"einde, stoppen, genoeg, annuleren, verwijderen, ophouden",
-		"afmelden, uitschrijven, opzeggen, meld mij af, schrijf mij uit, afmelding",
-		"geen berichten meer, geen sms meer, geen smsjes meer, stop met, niet meer sturen, schrijf mij uit, meld mij af",
+		"afmelden, uitschrijven, opzeggen, meld mij af, schrijf mij uit, afmelding, contacteer mij niet, contacteer me niet",
+		"geen berichten meer, geen sms meer, geen smsjes meer, neem geen contact op, neem geen contact meer op, niet meer contacteren, stuur mij geen, stuur me geen, ik wil geen berichten, ik wil geen sms, ik wil deze berichten niet, stop met, niet meer sturen, schrijf mij uit, meld mij af",
 	},
 	{
 		"pl", Stop,
 		"koniec, dosc, anuluj, przestan, przestancie, usun, zatrzymaj",
 		"wypisz, wypisz mnie, wypisac, rezygnuje, rezygnacja, wyrejestruj, zrezygnuj",
-		"nie wysylaj, nie wysylajcie, nie pisz, nie piszcie, wypisz mnie, prosze nie wysylac, nie chce wiecej",
+		"nie wysylaj, nie wysylajcie, nie przysylaj, nie przysylajcie, nie kontaktuj sie, nie kontaktujcie sie, prosze sie nie kontaktowac, prosze nie kontaktowac, nie chce wiadomosci, nie chce tych wiadomosci, nie chce sms, nie zycze sobie wiadomosci, nie pisz, nie piszcie, wypisz mnie, prosze nie wysylac, nie chce wiecej",
 	},
 	{
 		"vi", Stop,
 		"dung, dung lai, ngung, ngung lai, huy, huy bo, ket thuc, thoi",
 		"huy dang ky, tu choi, ngung nhan tin, dung nhan tin",
-		"dung gui, ngung gui, dung nhan tin, ngung nhan tin, khong gui nua, khong nhan nua, khong muon nhan, dung nhan cho toi",
+		"dung gui, ngung gui, dung nhan tin, ngung nhan tin, khong gui nua, khong nhan nua, khong muon nhan, dung nhan cho toi, dung lien lac, dung lien he",
 	},
 	{
 		"tl", Stop,
 		"tigil, itigil, tama na, hinto, ihinto, kanselahin, wakas, alisin",
 		"tigilan, tigilan na, itigil na, ihinto na, huwag na, ayoko na",
-		"huwag na mag text, huwag nang mag text, huwag na kayong, itigil ang, tigilan ang, tigilan ninyo",
+		"huwag na mag text, huwag nang mag text, huwag na kayong, itigil ang, tigilan ang, tigilan ninyo, huwag ninyo akong kontakin, huwag nyo akong kontakin, huwag mo akong kontakin, huwag mo akong itext, huwag nyo akong itext, ayoko ng text, ayoko ng mensahe, ayaw ko ng mensahe",
 	},
 	{
 		"zh", Stop,
 		"停, 取消, 结束, 結束, 终止, 終止, 拒收, 够了, 夠了",
 		"停止, 退订, 退訂, 取消订阅, 取消訂閱, 退出订阅, 屏蔽",
-		"不要再发, 不要再發, 别再发, 別再發, 不要发, 不要發, 停止发送, 停止發送, 退订, 退訂, 别发了, 別發了, 不要给我发, 不要給我發",
+		"不要再发, 不要再發, 别再发, 別再發, 不要发, 不要發, 停止发送, 停止發送, 退订, 退訂, 别发了, 別發了, 不要给我发, 不要給我發, 不要联系我, 不要聯繫我, 别联系我, 別聯繫我, 不要再联系, 不要再聯繫, 别再联系, 別再聯繫, 请勿联系, 請勿聯繫, 不想收到, 不想再收到",
 	},
 	{
 		"ja", Stop,
 		"中止, 解除, やめて, 止めて, 終了, キャンセル",
 		"停止, 配信停止, 登録解除, 退会, やめてください, 止めてください",
-		"配信停止, 送らないで, 送らないでください, 配信を停止, 配信を止めて",
+		"配信停止, 送らないで, 送らないでください, 配信を停止, 配信を止めて, 連絡しないで, 連絡しないでください, メッセージはいりません, メッセージは要りません",
 	},
 	{
 		"ko", Stop,
 		"중지, 정지, 취소, 그만, 종료, 중단, 거부",
 		"수신거부, 수신 거부, 해지, 구독취소, 구독 취소, 그만 보내세요, 그만보내세요, 그만해, 그만하세요",
-		"수신거부, 수신 거부, 그만 보내세요, 그만 보내, 보내지 마세요, 보내지 마, 보내지마세요",
+		"수신거부, 수신 거부, 그만 보내세요, 그만 보내, 보내지 마세요, 보내지 마, 보내지마세요, 연락하지 마세요, 연락하지마세요, 연락하지 마, 문자 원하지 않습니다, 문자를 원하지 않습니다",
 	},
 	{
 		"ru", Stop,
 		"стоп, конец, отмена, отменить, хватит, прекратить, выход, достаточно, удалить",
 		"отписаться, отписка, отпишите, отпишите меня, отписать, отказ, отказаться, прекратите",
-		"не присылайте, не пишите, не отправляйте, не шлите, больше не пишите, отпишите меня, прекратите писать, прекратите присылать, хватит писать",
+		"не присылайте, не пишите, не отправляйте, не шлите, больше не пишите, отпишите меня, прекратите писать, прекратите присылать, хватит писать, не связывайтесь, не беспокойте, " +
+			cross("не хочу, не желаю", ", получать", ", ваши, эти", "сообщения, сообщений, смс"),
 	},
 	{
 		"ar", Stop,
 		"قف, توقف, وقف, الغاء, الغ, انهاء, كفى, كفاية, خلاص",
 		"ايقاف, اوقف, اوقفوا, الغاء الاشتراك, الغاء اشتراك, توقفوا",
-		"لا ترسل, لا ترسلوا, لا تراسلوني, لا اريد رسائل, اوقفوا الرسائل, ايقاف الرسائل, توقفوا عن",
+		"لا ترسل, لا ترسلوا, لا تراسلوني, لا تتواصلوا معي, لا تتواصل معي, لا اريد رسائل, لا اريد هذه الرسائل, اوقفوا الرسائل, ايقاف الرسائل, توقفوا عن",
 	},
 	{
 		"hi", Stop,
 		"रुको, रुकें, रोको, रोकें, बंद, बस, रद्द, समाप्त, band karo, band karein, bas, roko, ruko",
 		"बंद करो, बंद करें, बंद कीजिए, रोक दो, रोक दें, सदस्यता रद्द",
-		"मत भेजो, मत भेजें, न भेजें, मैसेज मत, संदेश मत, मैसेज बंद, संदेश बंद",
+		"मत भेजो, मत भेजें, न भेजें, मुझसे संपर्क न करें, मुझसे संपर्क मत करें, संदेश नहीं चाहिए, मैसेज नहीं चाहिए, मैसेज मत, संदेश मत, मैसेज बंद, संदेश बंद",
 	},
 	{
 		"ht", Stop,
 		"rete, sispann, kanpe, anile, fini",
 		"dezabone, dezabone m",
-		"pa voye mesaj, pa voye m, sispann voye, pa ekri m",
+		"pa voye mesaj, pa voye m, sispann voye, pa ekri m, pa kontakte m, pa kontakte mwen, pa vle mesaj",
 	},
 
 	{"", Help, "", "help, info", ""},
@@ -178,6 +188,37 @@ var lists = []list{
 	{"ar", Start, "ابدا, بدء, استئناف, اشتراك", "", ""},
 	{"hi", Start, "शुरू, शुरू करें, चालू, shuru karo", "", ""},
 	{"ht", Start, "komanse, kontinye", "", ""},
+}
+
+// contacts are phrases for Stop, unless the customer means another road.
+const contacts = "dont contact me, do not contact me, never contact me, dont contact us, do not contact us, dont contact this number, do not contact this number, never contact this number, dont contact my number, do not contact my number"
+
+// otherRoads right behind contacts are not ours here, if none of textings is named beside them.
+const otherRoads = "by email, by e mail, by mail, by post, by letter, by phone, by telephone, via email, via e mail, via mail, over the phone"
+
+const textings = "text, texts, texting, txt, sms, message, messages, messaging"
+
+// goingOn behind a phrase for Stop turns it into its opposite.
+const goingOn = "to stop, to end, to cease"
+
+// ors and ands tie a word to the one before.
+const (
+	ors  = "or, nor, no, o, ni, ou, oder, noch, of, lub, ani, hoac, или, ни, او, या, 或, 或者"
+	ands = "and, y, e, et, und, en, i, va, at, и, و, और, 和"
+)
+
+// cross makes every phrase that begins as one of the first list says and goes on as those of the others.
+func cross(list string, more ...string) string {
+	for _, next := range more {
+		var all []string
+		for a := range strings.SplitSeq(list, ",") {
+			for b := range strings.SplitSeq(next, ",") {
+				all = append(all, strings.TrimSpace(strings.TrimSpace(a)+" "+strings.TrimSpace(b)))
+			}
+		}
+		list = strings.Join(all, ", ")
+	}
+	return list
 }
 
 // courtesies are what people say before what they mean, and after it.

@@ -4077,7 +4077,9 @@ type UpdateResponse struct {
 	// Without an id after a dry run.
 	Addition *AdditionStatus `protobuf:"bytes,1,opt,name=addition,proto3" json:"addition,omitempty"`
 	// What customers would read, masked.
-	Preview       []*PreviewMessage `protobuf:"bytes,2,rep,name=preview,proto3" json:"preview,omitempty"`
+	Preview []*PreviewMessage `protobuf:"bytes,2,rep,name=preview,proto3" json:"preview,omitempty"`
+	// Of a correction: the wave that it waits for as things stand; empty if it waits for none.
+	WaitsFor      string `protobuf:"bytes,3,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4126,10 +4128,20 @@ func (x *UpdateResponse) GetPreview() []*PreviewMessage {
 	return nil
 }
 
+func (x *UpdateResponse) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
 type DecideFollowUpRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
-	Answer        FollowUpAnswer         `protobuf:"varint,2,opt,name=answer,proto3,enum=candor.v1.FollowUpAnswer" json:"answer,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Answer   FollowUpAnswer         `protobuf:"varint,2,opt,name=answer,proto3,enum=candor.v1.FollowUpAnswer" json:"answer,omitempty"`
+	// Which one is answered, as it stands in the incident's asks: a request that comes twice must not answer the next one.
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	DueAt         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4176,6 +4188,20 @@ func (x *DecideFollowUpRequest) GetAnswer() FollowUpAnswer {
 		return x.Answer
 	}
 	return FollowUpAnswer_FOLLOW_UP_ANSWER_UNSPECIFIED
+}
+
+func (x *DecideFollowUpRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DecideFollowUpRequest) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
 }
 
 type DecideFollowUpResponse struct {
@@ -4239,7 +4265,9 @@ type CloseRequest struct {
 	CallRequests bool         `protobuf:"varint,3,opt,name=call_requests,json=callRequests,proto3" json:"call_requests,omitempty"`
 	Calls        CallsAtClose `protobuf:"varint,4,opt,name=calls,proto3,enum=candor.v1.CallsAtClose" json:"calls,omitempty"`
 	// Say what stands in the way, and change nothing.
-	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Messages that are approved and not sent yet may be dropped.
+	Unsent        bool `protobuf:"varint,6,opt,name=unsent,proto3" json:"unsent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4309,6 +4337,13 @@ func (x *CloseRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *CloseRequest) GetUnsent() bool {
+	if x != nil {
+		return x.Unsent
+	}
+	return false
+}
+
 type CloseResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Incident *Incident              `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -4320,8 +4355,10 @@ type CloseResponse struct {
 	CallsOpen        uint64            `protobuf:"varint,5,opt,name=calls_open,json=callsOpen,proto3" json:"calls_open,omitempty"`
 	// Follow-ups that were still to come.
 	FollowUpsDropped uint64 `protobuf:"varint,6,opt,name=follow_ups_dropped,json=followUpsDropped,proto3" json:"follow_ups_dropped,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Text messages and e-mails that are not sent yet, by wave.
+	Unsent        map[string]uint64 `protobuf:"bytes,7,rep,name=unsent,proto3" json:"unsent,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CloseResponse) Reset() {
@@ -4394,6 +4431,13 @@ func (x *CloseResponse) GetFollowUpsDropped() uint64 {
 		return x.FollowUpsDropped
 	}
 	return 0
+}
+
+func (x *CloseResponse) GetUnsent() map[string]uint64 {
+	if x != nil {
+		return x.Unsent
+	}
+	return nil
 }
 
 type ReopenRequest struct {
@@ -4700,8 +4744,10 @@ type TimelineEntry struct {
 	DueAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
 	Channels []*TimelineChannel     `protobuf:"bytes,7,rep,name=channels,proto3" json:"channels,omitempty"`
 	// Why it is skipped or asks: a stable word.
-	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
-	Corrects      string `protobuf:"bytes,9,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	Reason   string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	Corrects string `protobuf:"bytes,9,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	// Of what is due and held up: the wave that it waits for.
+	WaitsFor      string `protobuf:"bytes,10,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4795,6 +4841,13 @@ func (x *TimelineEntry) GetReason() string {
 func (x *TimelineEntry) GetCorrects() string {
 	if x != nil {
 		return x.Corrects
+	}
+	return ""
+}
+
+func (x *TimelineEntry) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
 	}
 	return ""
 }
@@ -5402,23 +5455,27 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
 	"\twith_next\x18\x04 \x01(\bR\bwithNext\x12\x1a\n" +
 	"\baudience\x18\x05 \x01(\tR\baudience\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"|\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\x99\x01\n" +
 	"\x0eUpdateResponse\x125\n" +
 	"\baddition\x18\x01 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\x123\n" +
-	"\apreview\x18\x02 \x03(\v2\x19.candor.v1.PreviewMessageR\apreview\"{\n" +
+	"\apreview\x18\x02 \x03(\v2\x19.candor.v1.PreviewMessageR\apreview\x12\x1b\n" +
+	"\twaits_for\x18\x03 \x01(\tR\bwaitsFor\"\xd3\x01\n" +
 	"\x15DecideFollowUpRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12=\n" +
 	"\x06answer\x18\x02 \x01(\x0e2\x19.candor.v1.FollowUpAnswerB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06answer\"\x7f\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06answer\x12\x1b\n" +
+	"\x04name\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\x129\n" +
+	"\x06due_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05dueAt\"\x7f\n" +
 	"\x16DecideFollowUpResponse\x12/\n" +
 	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\x124\n" +
-	"\adecided\x18\x02 \x01(\v2\x1a.candor.v1.FollowUpDecidedR\adecided\"\xb8\x01\n" +
+	"\adecided\x18\x02 \x01(\v2\x1a.candor.v1.FollowUpDecidedR\adecided\"\xd0\x01\n" +
 	"\fCloseRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x16\n" +
 	"\x06untold\x18\x02 \x03(\tR\x06untold\x12#\n" +
 	"\rcall_requests\x18\x03 \x01(\bR\fcallRequests\x12-\n" +
 	"\x05calls\x18\x04 \x01(\x0e2\x17.candor.v1.CallsAtCloseR\x05calls\x12\x17\n" +
-	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xeb\x02\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x16\n" +
+	"\x06unsent\x18\x06 \x01(\bR\x06unsent\"\xe4\x03\n" +
 	"\rCloseResponse\x12/\n" +
 	"\bincident\x18\x01 \x01(\v2\x13.candor.v1.IncidentR\bincident\x125\n" +
 	"\baddition\x18\x02 \x01(\v2\x19.candor.v1.AdditionStatusR\baddition\x12<\n" +
@@ -5426,8 +5483,12 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x12call_requests_open\x18\x04 \x01(\x04R\x10callRequestsOpen\x12\x1d\n" +
 	"\n" +
 	"calls_open\x18\x05 \x01(\x04R\tcallsOpen\x12,\n" +
-	"\x12follow_ups_dropped\x18\x06 \x01(\x04R\x10followUpsDropped\x1a9\n" +
+	"\x12follow_ups_dropped\x18\x06 \x01(\x04R\x10followUpsDropped\x12<\n" +
+	"\x06unsent\x18\a \x03(\v2$.candor.v1.CloseResponse.UnsentEntryR\x06unsent\x1a9\n" +
 	"\vUntoldEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
+	"\vUnsentEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"X\n" +
 	"\rReopenRequest\x12#\n" +
@@ -5448,7 +5509,7 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\ttime_zone\x18\x03 \x01(\tR\btimeZone\x122\n" +
 	"\aentries\x18\x04 \x03(\v2\x18.candor.v1.TimelineEntryR\aentries\x12/\n" +
 	"\x05slack\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05slack\x12\x14\n" +
-	"\x05notes\x18\x06 \x03(\tR\x05notes\"\xb0\x02\n" +
+	"\x05notes\x18\x06 \x03(\tR\x05notes\"\xcd\x02\n" +
 	"\rTimelineEntry\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -5458,7 +5519,9 @@ const file_candor_v1_api_proto_rawDesc = "" +
 	"\x06due_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x126\n" +
 	"\bchannels\x18\a \x03(\v2\x1a.candor.v1.TimelineChannelR\bchannels\x12\x16\n" +
 	"\x06reason\x18\b \x01(\tR\x06reason\x12\x1a\n" +
-	"\bcorrects\x18\t \x01(\tR\bcorrects\"\xd6\x01\n" +
+	"\bcorrects\x18\t \x01(\tR\bcorrects\x12\x1b\n" +
+	"\twaits_for\x18\n" +
+	" \x01(\tR\bwaitsFor\"\xd6\x01\n" +
 	"\x0fTimelineChannel\x12,\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12\x1c\n" +
 	"\tcustomers\x18\x02 \x01(\x04R\tcustomers\x123\n" +
@@ -5568,7 +5631,7 @@ func file_candor_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
+var file_candor_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_candor_v1_api_proto_goTypes = []any{
 	(IncidentState)(0),                 // 0: candor.v1.IncidentState
 	(Role)(0),                          // 1: candor.v1.Role
@@ -5660,186 +5723,189 @@ var file_candor_v1_api_proto_goTypes = []any{
 	(*AcknowledgeRequest)(nil),         // 87: candor.v1.AcknowledgeRequest
 	(*AcknowledgeResponse)(nil),        // 88: candor.v1.AcknowledgeResponse
 	nil,                                // 89: candor.v1.CloseResponse.UntoldEntry
-	(*timestamppb.Timestamp)(nil),      // 90: google.protobuf.Timestamp
-	(*Plan)(nil),                       // 91: candor.v1.Plan
-	(Channel)(0),                       // 92: candor.v1.Channel
-	(*FollowUpDecided)(nil),            // 93: candor.v1.FollowUpDecided
-	(*Addition)(nil),                   // 94: candor.v1.Addition
-	(*Declaration)(nil),                // 95: candor.v1.Declaration
-	(*RosterManifest)(nil),             // 96: candor.v1.RosterManifest
-	(*Status)(nil),                     // 97: candor.v1.Status
-	(NoticeState)(0),                   // 98: candor.v1.NoticeState
-	(*Notice)(nil),                     // 99: candor.v1.Notice
-	(*PageNotices)(nil),                // 100: candor.v1.PageNotices
-	(Settlement)(0),                    // 101: candor.v1.Settlement
-	(*NoticeKey)(nil),                  // 102: candor.v1.NoticeKey
-	(*DeadLetter)(nil),                 // 103: candor.v1.DeadLetter
-	(*PageKey)(nil),                    // 104: candor.v1.PageKey
-	(*ChannelWord)(nil),                // 105: candor.v1.ChannelWord
-	(CallsAtClose)(0),                  // 106: candor.v1.CallsAtClose
-	(*durationpb.Duration)(nil),        // 107: google.protobuf.Duration
-	(*Alert)(nil),                      // 108: candor.v1.Alert
+	nil,                                // 90: candor.v1.CloseResponse.UnsentEntry
+	(*timestamppb.Timestamp)(nil),      // 91: google.protobuf.Timestamp
+	(*Plan)(nil),                       // 92: candor.v1.Plan
+	(Channel)(0),                       // 93: candor.v1.Channel
+	(*FollowUpDecided)(nil),            // 94: candor.v1.FollowUpDecided
+	(*Addition)(nil),                   // 95: candor.v1.Addition
+	(*Declaration)(nil),                // 96: candor.v1.Declaration
+	(*RosterManifest)(nil),             // 97: candor.v1.RosterManifest
+	(*Status)(nil),                     // 98: candor.v1.Status
+	(NoticeState)(0),                   // 99: candor.v1.NoticeState
+	(*Notice)(nil),                     // 100: candor.v1.Notice
+	(*PageNotices)(nil),                // 101: candor.v1.PageNotices
+	(Settlement)(0),                    // 102: candor.v1.Settlement
+	(*NoticeKey)(nil),                  // 103: candor.v1.NoticeKey
+	(*DeadLetter)(nil),                 // 104: candor.v1.DeadLetter
+	(*PageKey)(nil),                    // 105: candor.v1.PageKey
+	(*ChannelWord)(nil),                // 106: candor.v1.ChannelWord
+	(CallsAtClose)(0),                  // 107: candor.v1.CallsAtClose
+	(*durationpb.Duration)(nil),        // 108: google.protobuf.Duration
+	(*Alert)(nil),                      // 109: candor.v1.Alert
 }
 var file_candor_v1_api_proto_depIdxs = []int32{
 	0,   // 0: candor.v1.Incident.state:type_name -> candor.v1.IncidentState
-	90,  // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
-	90,  // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	91,  // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
-	92,  // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
+	91,  // 1: candor.v1.Incident.drafted_at:type_name -> google.protobuf.Timestamp
+	91,  // 2: candor.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	92,  // 3: candor.v1.Incident.plan:type_name -> candor.v1.Plan
+	93,  // 4: candor.v1.Incident.paused_channels:type_name -> candor.v1.Channel
 	5,   // 5: candor.v1.Incident.additions:type_name -> candor.v1.AdditionStatus
-	93,  // 6: candor.v1.Incident.asks:type_name -> candor.v1.FollowUpDecided
-	90,  // 7: candor.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	94,  // 8: candor.v1.AdditionStatus.addition:type_name -> candor.v1.Addition
-	90,  // 9: candor.v1.AdditionStatus.drafted_at:type_name -> google.protobuf.Timestamp
-	90,  // 10: candor.v1.AdditionStatus.approved_at:type_name -> google.protobuf.Timestamp
-	95,  // 11: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
+	94,  // 6: candor.v1.Incident.asks:type_name -> candor.v1.FollowUpDecided
+	91,  // 7: candor.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	95,  // 8: candor.v1.AdditionStatus.addition:type_name -> candor.v1.Addition
+	91,  // 9: candor.v1.AdditionStatus.drafted_at:type_name -> google.protobuf.Timestamp
+	91,  // 10: candor.v1.AdditionStatus.approved_at:type_name -> google.protobuf.Timestamp
+	96,  // 11: candor.v1.DeclareRequest.declaration:type_name -> candor.v1.Declaration
 	4,   // 12: candor.v1.DeclareResponse.incident:type_name -> candor.v1.Incident
 	4,   // 13: candor.v1.ApproveResponse.incident:type_name -> candor.v1.Incident
 	4,   // 14: candor.v1.RejectResponse.incident:type_name -> candor.v1.Incident
 	4,   // 15: candor.v1.GetIncidentResponse.incident:type_name -> candor.v1.Incident
 	4,   // 16: candor.v1.ListIncidentsResponse.incidents:type_name -> candor.v1.Incident
-	96,  // 17: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
+	97,  // 17: candor.v1.GetRosterResponse.manifest:type_name -> candor.v1.RosterManifest
 	20,  // 18: candor.v1.PreviewResponse.messages:type_name -> candor.v1.PreviewMessage
-	92,  // 19: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
-	92,  // 20: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
+	93,  // 19: candor.v1.PreviewMessage.channel:type_name -> candor.v1.Channel
+	93,  // 20: candor.v1.PauseRequest.channels:type_name -> candor.v1.Channel
 	4,   // 21: candor.v1.PauseResponse.incident:type_name -> candor.v1.Incident
-	92,  // 22: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
+	93,  // 22: candor.v1.ResumeRequest.channels:type_name -> candor.v1.Channel
 	4,   // 23: candor.v1.ResumeResponse.incident:type_name -> candor.v1.Incident
 	4,   // 24: candor.v1.AbortResponse.incident:type_name -> candor.v1.Incident
 	4,   // 25: candor.v1.ShredResponse.incident:type_name -> candor.v1.Incident
-	97,  // 26: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
-	97,  // 27: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
-	92,  // 28: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
-	98,  // 29: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
-	99,  // 30: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
-	100, // 31: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
-	101, // 32: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
-	102, // 33: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
-	92,  // 34: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
-	103, // 35: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
-	104, // 36: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
+	98,  // 26: candor.v1.GetStatusResponse.status:type_name -> candor.v1.Status
+	98,  // 27: candor.v1.WatchStatusResponse.status:type_name -> candor.v1.Status
+	93,  // 28: candor.v1.ListNoticesRequest.channel:type_name -> candor.v1.Channel
+	99,  // 29: candor.v1.ListNoticesRequest.states:type_name -> candor.v1.NoticeState
+	100, // 30: candor.v1.ListNoticesResponse.notices:type_name -> candor.v1.Notice
+	101, // 31: candor.v1.ExportNoticesResponse.pages:type_name -> candor.v1.PageNotices
+	102, // 32: candor.v1.SettleUncertainRequest.settlement:type_name -> candor.v1.Settlement
+	103, // 33: candor.v1.SettleUncertainRequest.notices:type_name -> candor.v1.NoticeKey
+	93,  // 34: candor.v1.SettleUncertainRequest.channel:type_name -> candor.v1.Channel
+	104, // 35: candor.v1.ListDeadLettersResponse.dead_letters:type_name -> candor.v1.DeadLetter
+	105, // 36: candor.v1.ReplayDeadLettersRequest.pages:type_name -> candor.v1.PageKey
 	1,   // 37: candor.v1.Token.roles:type_name -> candor.v1.Role
-	90,  // 38: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
+	91,  // 38: candor.v1.Token.created_at:type_name -> google.protobuf.Timestamp
 	1,   // 39: candor.v1.CreateTokenRequest.roles:type_name -> candor.v1.Role
 	43,  // 40: candor.v1.CreateTokenResponse.token:type_name -> candor.v1.Token
 	43,  // 41: candor.v1.ListTokensResponse.tokens:type_name -> candor.v1.Token
-	92,  // 42: candor.v1.ResendRequest.channels:type_name -> candor.v1.Channel
+	93,  // 42: candor.v1.ResendRequest.channels:type_name -> candor.v1.Channel
 	5,   // 43: candor.v1.ResendResponse.addition:type_name -> candor.v1.AdditionStatus
 	54,  // 44: candor.v1.ListUnreachedResponse.customers:type_name -> candor.v1.Unreached
-	105, // 45: candor.v1.Unreached.notices:type_name -> candor.v1.ChannelWord
+	106, // 45: candor.v1.Unreached.notices:type_name -> candor.v1.ChannelWord
 	57,  // 46: candor.v1.FindResponse.customers:type_name -> candor.v1.FoundCustomer
 	58,  // 47: candor.v1.FoundCustomer.notices:type_name -> candor.v1.FoundNotice
-	102, // 48: candor.v1.FoundNotice.key:type_name -> candor.v1.NoticeKey
-	98,  // 49: candor.v1.FoundNotice.state:type_name -> candor.v1.NoticeState
+	103, // 48: candor.v1.FoundNotice.key:type_name -> candor.v1.NoticeKey
+	99,  // 49: candor.v1.FoundNotice.state:type_name -> candor.v1.NoticeState
 	59,  // 50: candor.v1.FoundNotice.events:type_name -> candor.v1.NoticeEvent
-	90,  // 51: candor.v1.NoticeEvent.at:type_name -> google.protobuf.Timestamp
+	91,  // 51: candor.v1.NoticeEvent.at:type_name -> google.protobuf.Timestamp
 	61,  // 52: candor.v1.AddSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
-	92,  // 53: candor.v1.Suppression.channel:type_name -> candor.v1.Channel
+	93,  // 53: candor.v1.Suppression.channel:type_name -> candor.v1.Channel
 	63,  // 54: candor.v1.AddSuppressionsResponse.problems:type_name -> candor.v1.SuppressionProblem
 	61,  // 55: candor.v1.RemoveSuppressionsRequest.suppressions:type_name -> candor.v1.Suppression
 	68,  // 56: candor.v1.ExportSuppressionsResponse.suppressions:type_name -> candor.v1.HashedSuppression
 	68,  // 57: candor.v1.ImportSuppressionsRequest.suppressions:type_name -> candor.v1.HashedSuppression
-	90,  // 58: candor.v1.UpdateRequest.at:type_name -> google.protobuf.Timestamp
+	91,  // 58: candor.v1.UpdateRequest.at:type_name -> google.protobuf.Timestamp
 	5,   // 59: candor.v1.UpdateResponse.addition:type_name -> candor.v1.AdditionStatus
 	20,  // 60: candor.v1.UpdateResponse.preview:type_name -> candor.v1.PreviewMessage
 	2,   // 61: candor.v1.DecideFollowUpRequest.answer:type_name -> candor.v1.FollowUpAnswer
-	4,   // 62: candor.v1.DecideFollowUpResponse.incident:type_name -> candor.v1.Incident
-	93,  // 63: candor.v1.DecideFollowUpResponse.decided:type_name -> candor.v1.FollowUpDecided
-	106, // 64: candor.v1.CloseRequest.calls:type_name -> candor.v1.CallsAtClose
-	4,   // 65: candor.v1.CloseResponse.incident:type_name -> candor.v1.Incident
-	5,   // 66: candor.v1.CloseResponse.addition:type_name -> candor.v1.AdditionStatus
-	89,  // 67: candor.v1.CloseResponse.untold:type_name -> candor.v1.CloseResponse.UntoldEntry
-	5,   // 68: candor.v1.ReopenResponse.addition:type_name -> candor.v1.AdditionStatus
-	90,  // 69: candor.v1.GetTimelineRequest.until:type_name -> google.protobuf.Timestamp
-	81,  // 70: candor.v1.GetTimelineResponse.timeline:type_name -> candor.v1.Timeline
-	90,  // 71: candor.v1.Timeline.as_of:type_name -> google.protobuf.Timestamp
-	82,  // 72: candor.v1.Timeline.entries:type_name -> candor.v1.TimelineEntry
-	107, // 73: candor.v1.Timeline.slack:type_name -> google.protobuf.Duration
-	3,   // 74: candor.v1.TimelineEntry.state:type_name -> candor.v1.TimelineState
-	90,  // 75: candor.v1.TimelineEntry.due_at:type_name -> google.protobuf.Timestamp
-	83,  // 76: candor.v1.TimelineEntry.channels:type_name -> candor.v1.TimelineChannel
-	92,  // 77: candor.v1.TimelineChannel.channel:type_name -> candor.v1.Channel
-	84,  // 78: candor.v1.TimelineChannel.windows:type_name -> candor.v1.TimelineWindow
-	98,  // 79: candor.v1.TimelineChannel.notice:type_name -> candor.v1.NoticeState
-	90,  // 80: candor.v1.TimelineWindow.from:type_name -> google.protobuf.Timestamp
-	90,  // 81: candor.v1.TimelineWindow.until:type_name -> google.protobuf.Timestamp
-	108, // 82: candor.v1.ListAlertsResponse.alerts:type_name -> candor.v1.Alert
-	108, // 83: candor.v1.AcknowledgeResponse.alerts:type_name -> candor.v1.Alert
-	6,   // 84: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
-	8,   // 85: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
-	10,  // 86: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
-	12,  // 87: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
-	14,  // 88: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
-	16,  // 89: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
-	18,  // 90: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
-	21,  // 91: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
-	23,  // 92: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
-	25,  // 93: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
-	27,  // 94: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
-	50,  // 95: candor.v1.IncidentService.Resend:input_type -> candor.v1.ResendRequest
-	71,  // 96: candor.v1.IncidentService.Update:input_type -> candor.v1.UpdateRequest
-	73,  // 97: candor.v1.IncidentService.DecideFollowUp:input_type -> candor.v1.DecideFollowUpRequest
-	75,  // 98: candor.v1.IncidentService.Close:input_type -> candor.v1.CloseRequest
-	77,  // 99: candor.v1.IncidentService.Reopen:input_type -> candor.v1.ReopenRequest
-	79,  // 100: candor.v1.IncidentService.GetTimeline:input_type -> candor.v1.GetTimelineRequest
-	85,  // 101: candor.v1.TeamService.ListAlerts:input_type -> candor.v1.ListAlertsRequest
-	87,  // 102: candor.v1.TeamService.Acknowledge:input_type -> candor.v1.AcknowledgeRequest
-	29,  // 103: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
-	31,  // 104: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
-	33,  // 105: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
-	35,  // 106: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
-	37,  // 107: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
-	39,  // 108: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
-	41,  // 109: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
-	52,  // 110: candor.v1.LedgerService.ListUnreached:input_type -> candor.v1.ListUnreachedRequest
-	55,  // 111: candor.v1.LedgerService.Find:input_type -> candor.v1.FindRequest
-	60,  // 112: candor.v1.SuppressionService.AddSuppressions:input_type -> candor.v1.AddSuppressionsRequest
-	64,  // 113: candor.v1.SuppressionService.RemoveSuppressions:input_type -> candor.v1.RemoveSuppressionsRequest
-	66,  // 114: candor.v1.SuppressionService.ExportSuppressions:input_type -> candor.v1.ExportSuppressionsRequest
-	69,  // 115: candor.v1.SuppressionService.ImportSuppressions:input_type -> candor.v1.ImportSuppressionsRequest
-	44,  // 116: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
-	46,  // 117: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
-	48,  // 118: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
-	7,   // 119: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
-	9,   // 120: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
-	11,  // 121: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
-	13,  // 122: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
-	15,  // 123: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
-	17,  // 124: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
-	19,  // 125: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
-	22,  // 126: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
-	24,  // 127: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
-	26,  // 128: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
-	28,  // 129: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
-	51,  // 130: candor.v1.IncidentService.Resend:output_type -> candor.v1.ResendResponse
-	72,  // 131: candor.v1.IncidentService.Update:output_type -> candor.v1.UpdateResponse
-	74,  // 132: candor.v1.IncidentService.DecideFollowUp:output_type -> candor.v1.DecideFollowUpResponse
-	76,  // 133: candor.v1.IncidentService.Close:output_type -> candor.v1.CloseResponse
-	78,  // 134: candor.v1.IncidentService.Reopen:output_type -> candor.v1.ReopenResponse
-	80,  // 135: candor.v1.IncidentService.GetTimeline:output_type -> candor.v1.GetTimelineResponse
-	86,  // 136: candor.v1.TeamService.ListAlerts:output_type -> candor.v1.ListAlertsResponse
-	88,  // 137: candor.v1.TeamService.Acknowledge:output_type -> candor.v1.AcknowledgeResponse
-	30,  // 138: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
-	32,  // 139: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
-	34,  // 140: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
-	36,  // 141: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
-	38,  // 142: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
-	40,  // 143: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
-	42,  // 144: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
-	53,  // 145: candor.v1.LedgerService.ListUnreached:output_type -> candor.v1.ListUnreachedResponse
-	56,  // 146: candor.v1.LedgerService.Find:output_type -> candor.v1.FindResponse
-	62,  // 147: candor.v1.SuppressionService.AddSuppressions:output_type -> candor.v1.AddSuppressionsResponse
-	65,  // 148: candor.v1.SuppressionService.RemoveSuppressions:output_type -> candor.v1.RemoveSuppressionsResponse
-	67,  // 149: candor.v1.SuppressionService.ExportSuppressions:output_type -> candor.v1.ExportSuppressionsResponse
-	70,  // 150: candor.v1.SuppressionService.ImportSuppressions:output_type -> candor.v1.ImportSuppressionsResponse
-	45,  // 151: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
-	47,  // 152: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
-	49,  // 153: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
-	119, // [119:154] is the sub-list for method output_type
-	84,  // [84:119] is the sub-list for method input_type
-	84,  // [84:84] is the sub-list for extension type_name
-	84,  // [84:84] is the sub-list for extension extendee
-	0,   // [0:84] is the sub-list for field type_name
+	91,  // 62: candor.v1.DecideFollowUpRequest.due_at:type_name -> google.protobuf.Timestamp
+	4,   // 63: candor.v1.DecideFollowUpResponse.incident:type_name -> candor.v1.Incident
+	94,  // 64: candor.v1.DecideFollowUpResponse.decided:type_name -> candor.v1.FollowUpDecided
+	107, // 65: candor.v1.CloseRequest.calls:type_name -> candor.v1.CallsAtClose
+	4,   // 66: candor.v1.CloseResponse.incident:type_name -> candor.v1.Incident
+	5,   // 67: candor.v1.CloseResponse.addition:type_name -> candor.v1.AdditionStatus
+	89,  // 68: candor.v1.CloseResponse.untold:type_name -> candor.v1.CloseResponse.UntoldEntry
+	90,  // 69: candor.v1.CloseResponse.unsent:type_name -> candor.v1.CloseResponse.UnsentEntry
+	5,   // 70: candor.v1.ReopenResponse.addition:type_name -> candor.v1.AdditionStatus
+	91,  // 71: candor.v1.GetTimelineRequest.until:type_name -> google.protobuf.Timestamp
+	81,  // 72: candor.v1.GetTimelineResponse.timeline:type_name -> candor.v1.Timeline
+	91,  // 73: candor.v1.Timeline.as_of:type_name -> google.protobuf.Timestamp
+	82,  // 74: candor.v1.Timeline.entries:type_name -> candor.v1.TimelineEntry
+	108, // 75: candor.v1.Timeline.slack:type_name -> google.protobuf.Duration
+	3,   // 76: candor.v1.TimelineEntry.state:type_name -> candor.v1.TimelineState
+	91,  // 77: candor.v1.TimelineEntry.due_at:type_name -> google.protobuf.Timestamp
+	83,  // 78: candor.v1.TimelineEntry.channels:type_name -> candor.v1.TimelineChannel
+	93,  // 79: candor.v1.TimelineChannel.channel:type_name -> candor.v1.Channel
+	84,  // 80: candor.v1.TimelineChannel.windows:type_name -> candor.v1.TimelineWindow
+	99,  // 81: candor.v1.TimelineChannel.notice:type_name -> candor.v1.NoticeState
+	91,  // 82: candor.v1.TimelineWindow.from:type_name -> google.protobuf.Timestamp
+	91,  // 83: candor.v1.TimelineWindow.until:type_name -> google.protobuf.Timestamp
+	109, // 84: candor.v1.ListAlertsResponse.alerts:type_name -> candor.v1.Alert
+	109, // 85: candor.v1.AcknowledgeResponse.alerts:type_name -> candor.v1.Alert
+	6,   // 86: candor.v1.IncidentService.Declare:input_type -> candor.v1.DeclareRequest
+	8,   // 87: candor.v1.IncidentService.Approve:input_type -> candor.v1.ApproveRequest
+	10,  // 88: candor.v1.IncidentService.Reject:input_type -> candor.v1.RejectRequest
+	12,  // 89: candor.v1.IncidentService.GetIncident:input_type -> candor.v1.GetIncidentRequest
+	14,  // 90: candor.v1.IncidentService.ListIncidents:input_type -> candor.v1.ListIncidentsRequest
+	16,  // 91: candor.v1.IncidentService.GetRoster:input_type -> candor.v1.GetRosterRequest
+	18,  // 92: candor.v1.IncidentService.Preview:input_type -> candor.v1.PreviewRequest
+	21,  // 93: candor.v1.IncidentService.Pause:input_type -> candor.v1.PauseRequest
+	23,  // 94: candor.v1.IncidentService.Resume:input_type -> candor.v1.ResumeRequest
+	25,  // 95: candor.v1.IncidentService.Abort:input_type -> candor.v1.AbortRequest
+	27,  // 96: candor.v1.IncidentService.Shred:input_type -> candor.v1.ShredRequest
+	50,  // 97: candor.v1.IncidentService.Resend:input_type -> candor.v1.ResendRequest
+	71,  // 98: candor.v1.IncidentService.Update:input_type -> candor.v1.UpdateRequest
+	73,  // 99: candor.v1.IncidentService.DecideFollowUp:input_type -> candor.v1.DecideFollowUpRequest
+	75,  // 100: candor.v1.IncidentService.Close:input_type -> candor.v1.CloseRequest
+	77,  // 101: candor.v1.IncidentService.Reopen:input_type -> candor.v1.ReopenRequest
+	79,  // 102: candor.v1.IncidentService.GetTimeline:input_type -> candor.v1.GetTimelineRequest
+	85,  // 103: candor.v1.TeamService.ListAlerts:input_type -> candor.v1.ListAlertsRequest
+	87,  // 104: candor.v1.TeamService.Acknowledge:input_type -> candor.v1.AcknowledgeRequest
+	29,  // 105: candor.v1.LedgerService.GetStatus:input_type -> candor.v1.GetStatusRequest
+	31,  // 106: candor.v1.LedgerService.WatchStatus:input_type -> candor.v1.WatchStatusRequest
+	33,  // 107: candor.v1.LedgerService.ListNotices:input_type -> candor.v1.ListNoticesRequest
+	35,  // 108: candor.v1.LedgerService.ExportNotices:input_type -> candor.v1.ExportNoticesRequest
+	37,  // 109: candor.v1.LedgerService.SettleUncertain:input_type -> candor.v1.SettleUncertainRequest
+	39,  // 110: candor.v1.LedgerService.ListDeadLetters:input_type -> candor.v1.ListDeadLettersRequest
+	41,  // 111: candor.v1.LedgerService.ReplayDeadLetters:input_type -> candor.v1.ReplayDeadLettersRequest
+	52,  // 112: candor.v1.LedgerService.ListUnreached:input_type -> candor.v1.ListUnreachedRequest
+	55,  // 113: candor.v1.LedgerService.Find:input_type -> candor.v1.FindRequest
+	60,  // 114: candor.v1.SuppressionService.AddSuppressions:input_type -> candor.v1.AddSuppressionsRequest
+	64,  // 115: candor.v1.SuppressionService.RemoveSuppressions:input_type -> candor.v1.RemoveSuppressionsRequest
+	66,  // 116: candor.v1.SuppressionService.ExportSuppressions:input_type -> candor.v1.ExportSuppressionsRequest
+	69,  // 117: candor.v1.SuppressionService.ImportSuppressions:input_type -> candor.v1.ImportSuppressionsRequest
+	44,  // 118: candor.v1.TokenService.CreateToken:input_type -> candor.v1.CreateTokenRequest
+	46,  // 119: candor.v1.TokenService.ListTokens:input_type -> candor.v1.ListTokensRequest
+	48,  // 120: candor.v1.TokenService.RevokeToken:input_type -> candor.v1.RevokeTokenRequest
+	7,   // 121: candor.v1.IncidentService.Declare:output_type -> candor.v1.DeclareResponse
+	9,   // 122: candor.v1.IncidentService.Approve:output_type -> candor.v1.ApproveResponse
+	11,  // 123: candor.v1.IncidentService.Reject:output_type -> candor.v1.RejectResponse
+	13,  // 124: candor.v1.IncidentService.GetIncident:output_type -> candor.v1.GetIncidentResponse
+	15,  // 125: candor.v1.IncidentService.ListIncidents:output_type -> candor.v1.ListIncidentsResponse
+	17,  // 126: candor.v1.IncidentService.GetRoster:output_type -> candor.v1.GetRosterResponse
+	19,  // 127: candor.v1.IncidentService.Preview:output_type -> candor.v1.PreviewResponse
+	22,  // 128: candor.v1.IncidentService.Pause:output_type -> candor.v1.PauseResponse
+	24,  // 129: candor.v1.IncidentService.Resume:output_type -> candor.v1.ResumeResponse
+	26,  // 130: candor.v1.IncidentService.Abort:output_type -> candor.v1.AbortResponse
+	28,  // 131: candor.v1.IncidentService.Shred:output_type -> candor.v1.ShredResponse
+	51,  // 132: candor.v1.IncidentService.Resend:output_type -> candor.v1.ResendResponse
+	72,  // 133: candor.v1.IncidentService.Update:output_type -> candor.v1.UpdateResponse
+	74,  // 134: candor.v1.IncidentService.DecideFollowUp:output_type -> candor.v1.DecideFollowUpResponse
+	76,  // 135: candor.v1.IncidentService.Close:output_type -> candor.v1.CloseResponse
+	78,  // 136: candor.v1.IncidentService.Reopen:output_type -> candor.v1.ReopenResponse
+	80,  // 137: candor.v1.IncidentService.GetTimeline:output_type -> candor.v1.GetTimelineResponse
+	86,  // 138: candor.v1.TeamService.ListAlerts:output_type -> candor.v1.ListAlertsResponse
+	88,  // 139: candor.v1.TeamService.Acknowledge:output_type -> candor.v1.AcknowledgeResponse
+	30,  // 140: candor.v1.LedgerService.GetStatus:output_type -> candor.v1.GetStatusResponse
+	32,  // 141: candor.v1.LedgerService.WatchStatus:output_type -> candor.v1.WatchStatusResponse
+	34,  // 142: candor.v1.LedgerService.ListNotices:output_type -> candor.v1.ListNoticesResponse
+	36,  // 143: candor.v1.LedgerService.ExportNotices:output_type -> candor.v1.ExportNoticesResponse
+	38,  // 144: candor.v1.LedgerService.SettleUncertain:output_type -> candor.v1.SettleUncertainResponse
+	40,  // 145: candor.v1.LedgerService.ListDeadLetters:output_type -> candor.v1.ListDeadLettersResponse
+	42,  // 146: candor.v1.LedgerService.ReplayDeadLetters:output_type -> candor.v1.ReplayDeadLettersResponse
+	53,  // 147: candor.v1.LedgerService.ListUnreached:output_type -> candor.v1.ListUnreachedResponse
+	56,  // 148: candor.v1.LedgerService.Find:output_type -> candor.v1.FindResponse
+	62,  // 149: candor.v1.SuppressionService.AddSuppressions:output_type -> candor.v1.AddSuppressionsResponse
+	65,  // 150: candor.v1.SuppressionService.RemoveSuppressions:output_type -> candor.v1.RemoveSuppressionsResponse
+	67,  // 151: candor.v1.SuppressionService.ExportSuppressions:output_type -> candor.v1.ExportSuppressionsResponse
+	70,  // 152: candor.v1.SuppressionService.ImportSuppressions:output_type -> candor.v1.ImportSuppressionsResponse
+	45,  // 153: candor.v1.TokenService.CreateToken:output_type -> candor.v1.CreateTokenResponse
+	47,  // 154: candor.v1.TokenService.ListTokens:output_type -> candor.v1.ListTokensResponse
+	49,  // 155: candor.v1.TokenService.RevokeToken:output_type -> candor.v1.RevokeTokenResponse
+	121, // [121:156] is the sub-list for method output_type
+	86,  // [86:121] is the sub-list for method input_type
+	86,  // [86:86] is the sub-list for extension type_name
+	86,  // [86:86] is the sub-list for extension extendee
+	0,   // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_api_proto_init() }
@@ -5859,7 +5925,7 @@ func file_candor_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_api_proto_rawDesc), len(file_candor_v1_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   86,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -231,6 +231,7 @@ type BreachEvent struct {
 	//	*BreachEvent_FollowUpDecided
 	//	*BreachEvent_Closing
 	//	*BreachEvent_Closed
+	//	*BreachEvent_FollowUpHeld
 	Event         isBreachEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -452,6 +453,15 @@ func (x *BreachEvent) GetClosed() *Closed {
 	return nil
 }
 
+func (x *BreachEvent) GetFollowUpHeld() *FollowUpHeld {
+	if x != nil {
+		if x, ok := x.Event.(*BreachEvent_FollowUpHeld); ok {
+			return x.FollowUpHeld
+		}
+	}
+	return nil
+}
+
 type isBreachEvent_Event interface {
 	isBreachEvent_Event()
 }
@@ -520,6 +530,10 @@ type BreachEvent_Closed struct {
 	Closed *Closed `protobuf:"bytes,25,opt,name=closed,proto3,oneof"`
 }
 
+type BreachEvent_FollowUpHeld struct {
+	FollowUpHeld *FollowUpHeld `protobuf:"bytes,26,opt,name=follow_up_held,json=followUpHeld,proto3,oneof"`
+}
+
 func (*BreachEvent_Drafted) isBreachEvent_Event() {}
 
 func (*BreachEvent_Approved) isBreachEvent_Event() {}
@@ -551,6 +565,8 @@ func (*BreachEvent_FollowUpDecided) isBreachEvent_Event() {}
 func (*BreachEvent_Closing) isBreachEvent_Event() {}
 
 func (*BreachEvent_Closed) isBreachEvent_Event() {}
+
+func (*BreachEvent_FollowUpHeld) isBreachEvent_Event() {}
 
 // Drafted is one revision of a draft; it voids an earlier revision.
 type Drafted struct {
@@ -1162,8 +1178,10 @@ type Addition struct {
 	// Customers who stay untold after the end, by reason, and wishes to be called that stay open.
 	Untold           map[string]uint64 `protobuf:"bytes,18,rep,name=untold,proto3" json:"untold,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	CallRequestsOpen uint64            `protobuf:"varint,19,opt,name=call_requests_open,json=callRequestsOpen,proto3" json:"call_requests_open,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Text messages and e-mails that were not sent yet, by wave, and are dropped.
+	Unsent        map[string]uint64 `protobuf:"bytes,20,rep,name=unsent,proto3" json:"unsent,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Addition) Reset() {
@@ -1327,6 +1345,13 @@ func (x *Addition) GetCallRequestsOpen() uint64 {
 		return x.CallRequestsOpen
 	}
 	return 0
+}
+
+func (x *Addition) GetUnsent() map[string]uint64 {
+	if x != nil {
+		return x.Unsent
+	}
+	return nil
 }
 
 // PageSlots are customers of one page.
@@ -1597,7 +1622,7 @@ type FollowUpDecided struct {
 	Wave string `protobuf:"bytes,4,opt,name=wave,proto3" json:"wave,omitempty"`
 	// Wave of the playbook whose texts it uses, empty if wave is an update.
 	Base string `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
-	// A stable word: news, prepared, no_text, late, missed, apart, superseded, person, nobody_told.
+	// A stable word: news, prepared, no_text, late, held, missed, apart, superseded, unanswered, closed, person, nobody_told.
 	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1675,6 +1700,70 @@ func (x *FollowUpDecided) GetReason() string {
 	return ""
 }
 
+// FollowUpHeld says once that a message is due and waits for a wave that is still going out: the time it waits does not make
+// it late.
+type FollowUpHeld struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the cadence, or the wave of an update.
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// Wave that it waits for.
+	Behind        string `protobuf:"bytes,3,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowUpHeld) Reset() {
+	*x = FollowUpHeld{}
+	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowUpHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowUpHeld) ProtoMessage() {}
+
+func (x *FollowUpHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowUpHeld.ProtoReflect.Descriptor instead.
+func (*FollowUpHeld) Descriptor() ([]byte, []int) {
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FollowUpHeld) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FollowUpHeld) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *FollowUpHeld) GetBehind() string {
+	if x != nil {
+		return x.Behind
+	}
+	return ""
+}
+
 // Closing begins the end: what was planned before is sealed, and then the last word goes out.
 type Closing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1688,7 +1777,7 @@ type Closing struct {
 
 func (x *Closing) Reset() {
 	*x = Closing{}
-	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	mi := &file_candor_v1_breach_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1789,7 @@ func (x *Closing) String() string {
 func (*Closing) ProtoMessage() {}
 
 func (x *Closing) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[19]
+	mi := &file_candor_v1_breach_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1802,7 @@ func (x *Closing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closing.ProtoReflect.Descriptor instead.
 func (*Closing) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{19}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Closing) GetWave() string {
@@ -1749,7 +1838,7 @@ type Closed struct {
 
 func (x *Closed) Reset() {
 	*x = Closed{}
-	mi := &file_candor_v1_breach_proto_msgTypes[20]
+	mi := &file_candor_v1_breach_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1850,7 @@ func (x *Closed) String() string {
 func (*Closed) ProtoMessage() {}
 
 func (x *Closed) ProtoReflect() protoreflect.Message {
-	mi := &file_candor_v1_breach_proto_msgTypes[20]
+	mi := &file_candor_v1_breach_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1863,7 @@ func (x *Closed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Closed.ProtoReflect.Descriptor instead.
 func (*Closed) Descriptor() ([]byte, []int) {
-	return file_candor_v1_breach_proto_rawDescGZIP(), []int{20}
+	return file_candor_v1_breach_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Closed) GetJournals() uint32 {
@@ -1800,7 +1889,7 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{1,39}$R\bincident\x12'\n" +
 	"\bplaybook\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\bplaybook\x12!\n" +
 	"\x05facts\x18\x03 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x10R\x05facts\x12:\n" +
-	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\xca\b\n" +
+	"\rroster_digest\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\frosterDigest\"\x8b\t\n" +
 	"\vBreachEvent\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\x06R\aeventId\x12;\n" +
 	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1825,7 +1914,8 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\rcanary_passed\x18\x16 \x01(\v2\x17.candor.v1.CanaryPassedH\x00R\fcanaryPassed\x12H\n" +
 	"\x11follow_up_decided\x18\x17 \x01(\v2\x1a.candor.v1.FollowUpDecidedH\x00R\x0ffollowUpDecided\x12.\n" +
 	"\aclosing\x18\x18 \x01(\v2\x12.candor.v1.ClosingH\x00R\aclosing\x12+\n" +
-	"\x06closed\x18\x19 \x01(\v2\x11.candor.v1.ClosedH\x00R\x06closedB\a\n" +
+	"\x06closed\x18\x19 \x01(\v2\x11.candor.v1.ClosedH\x00R\x06closed\x12?\n" +
+	"\x0efollow_up_held\x18\x1a \x01(\v2\x17.candor.v1.FollowUpHeldH\x00R\ffollowUpHeldB\a\n" +
 	"\x05event\"\xd1\x01\n" +
 	"\aDrafted\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\rR\brevision\x128\n" +
@@ -1863,7 +1953,7 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"atProvider\x12\x1c\n" +
 	"\tuncertain\x18\x03 \x01(\x04R\tuncertain\"\n" +
 	"\n" +
-	"\bShredded\"\xd7\x05\n" +
+	"\bShredded\"\xcb\x06\n" +
 	"\bAddition\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -1884,8 +1974,12 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\x04plan\x18\x10 \x01(\v2\x13.candor.v1.WavePlanR\x04plan\x12,\n" +
 	"\aclosing\x18\x11 \x01(\v2\x12.candor.v1.ClosingR\aclosing\x127\n" +
 	"\x06untold\x18\x12 \x03(\v2\x1f.candor.v1.Addition.UntoldEntryR\x06untold\x12,\n" +
-	"\x12call_requests_open\x18\x13 \x01(\x04R\x10callRequestsOpen\x1a9\n" +
+	"\x12call_requests_open\x18\x13 \x01(\x04R\x10callRequestsOpen\x127\n" +
+	"\x06unsent\x18\x14 \x03(\v2\x1f.candor.v1.Addition.UnsentEntryR\x06unsent\x1a9\n" +
 	"\vUntoldEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
+	"\vUnsentEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"5\n" +
 	"\tPageSlots\x12\x12\n" +
@@ -1908,7 +2002,11 @@ const file_candor_v1_breach_proto_rawDesc = "" +
 	"\bdecision\x18\x03 \x01(\x0e2\x1b.candor.v1.FollowUpDecisionR\bdecision\x12\x12\n" +
 	"\x04wave\x18\x04 \x01(\tR\x04wave\x12\x12\n" +
 	"\x04base\x18\x05 \x01(\tR\x04base\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"`\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"m\n" +
+	"\fFollowUpHeld\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
+	"\x06due_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\tR\x06behind\"`\n" +
 	"\aClosing\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\tR\x04base\x12-\n" +
@@ -1939,7 +2037,7 @@ func file_candor_v1_breach_proto_rawDescGZIP() []byte {
 }
 
 var file_candor_v1_breach_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_candor_v1_breach_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_candor_v1_breach_proto_goTypes = []any{
 	(FollowUpDecision)(0),         // 0: candor.v1.FollowUpDecision
 	(CallsAtClose)(0),             // 1: candor.v1.CallsAtClose
@@ -1962,17 +2060,19 @@ var file_candor_v1_breach_proto_goTypes = []any{
 	(*AdditionRejected)(nil),      // 18: candor.v1.AdditionRejected
 	(*CanaryPassed)(nil),          // 19: candor.v1.CanaryPassed
 	(*FollowUpDecided)(nil),       // 20: candor.v1.FollowUpDecided
-	(*Closing)(nil),               // 21: candor.v1.Closing
-	(*Closed)(nil),                // 22: candor.v1.Closed
-	nil,                           // 23: candor.v1.Addition.UntoldEntry
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 25: candor.v1.Plan
-	(Channel)(0),                  // 26: candor.v1.Channel
-	(*People)(nil),                // 27: candor.v1.People
-	(*WavePlan)(nil),              // 28: candor.v1.WavePlan
+	(*FollowUpHeld)(nil),          // 21: candor.v1.FollowUpHeld
+	(*Closing)(nil),               // 22: candor.v1.Closing
+	(*Closed)(nil),                // 23: candor.v1.Closed
+	nil,                           // 24: candor.v1.Addition.UntoldEntry
+	nil,                           // 25: candor.v1.Addition.UnsentEntry
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Plan)(nil),                  // 27: candor.v1.Plan
+	(Channel)(0),                  // 28: candor.v1.Channel
+	(*People)(nil),                // 29: candor.v1.People
+	(*WavePlan)(nil),              // 30: candor.v1.WavePlan
 }
 var file_candor_v1_breach_proto_depIdxs = []int32{
-	24, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	26, // 0: candor.v1.BreachEvent.occurred_at:type_name -> google.protobuf.Timestamp
 	4,  // 1: candor.v1.BreachEvent.drafted:type_name -> candor.v1.Drafted
 	5,  // 2: candor.v1.BreachEvent.approved:type_name -> candor.v1.Approved
 	6,  // 3: candor.v1.BreachEvent.rejected:type_name -> candor.v1.Rejected
@@ -1987,30 +2087,33 @@ var file_candor_v1_breach_proto_depIdxs = []int32{
 	18, // 12: candor.v1.BreachEvent.addition_rejected:type_name -> candor.v1.AdditionRejected
 	19, // 13: candor.v1.BreachEvent.canary_passed:type_name -> candor.v1.CanaryPassed
 	20, // 14: candor.v1.BreachEvent.follow_up_decided:type_name -> candor.v1.FollowUpDecided
-	21, // 15: candor.v1.BreachEvent.closing:type_name -> candor.v1.Closing
-	22, // 16: candor.v1.BreachEvent.closed:type_name -> candor.v1.Closed
-	2,  // 17: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
-	25, // 18: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
-	26, // 19: candor.v1.Paused.channels:type_name -> candor.v1.Channel
-	26, // 20: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
-	10, // 21: candor.v1.WavePlanned.channels:type_name -> candor.v1.PlannedChannel
-	26, // 22: candor.v1.PlannedChannel.channel:type_name -> candor.v1.Channel
-	26, // 23: candor.v1.Addition.channels:type_name -> candor.v1.Channel
-	15, // 24: candor.v1.Addition.people:type_name -> candor.v1.PageSlots
-	24, // 25: candor.v1.Addition.at:type_name -> google.protobuf.Timestamp
-	27, // 26: candor.v1.Addition.added:type_name -> candor.v1.People
-	28, // 27: candor.v1.Addition.plan:type_name -> candor.v1.WavePlan
-	21, // 28: candor.v1.Addition.closing:type_name -> candor.v1.Closing
-	23, // 29: candor.v1.Addition.untold:type_name -> candor.v1.Addition.UntoldEntry
-	14, // 30: candor.v1.AdditionDrafted.addition:type_name -> candor.v1.Addition
-	24, // 31: candor.v1.FollowUpDecided.due_at:type_name -> google.protobuf.Timestamp
-	0,  // 32: candor.v1.FollowUpDecided.decision:type_name -> candor.v1.FollowUpDecision
-	1,  // 33: candor.v1.Closing.calls:type_name -> candor.v1.CallsAtClose
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	22, // 15: candor.v1.BreachEvent.closing:type_name -> candor.v1.Closing
+	23, // 16: candor.v1.BreachEvent.closed:type_name -> candor.v1.Closed
+	21, // 17: candor.v1.BreachEvent.follow_up_held:type_name -> candor.v1.FollowUpHeld
+	2,  // 18: candor.v1.Drafted.declaration:type_name -> candor.v1.Declaration
+	27, // 19: candor.v1.Drafted.plan:type_name -> candor.v1.Plan
+	28, // 20: candor.v1.Paused.channels:type_name -> candor.v1.Channel
+	28, // 21: candor.v1.Resumed.channels:type_name -> candor.v1.Channel
+	10, // 22: candor.v1.WavePlanned.channels:type_name -> candor.v1.PlannedChannel
+	28, // 23: candor.v1.PlannedChannel.channel:type_name -> candor.v1.Channel
+	28, // 24: candor.v1.Addition.channels:type_name -> candor.v1.Channel
+	15, // 25: candor.v1.Addition.people:type_name -> candor.v1.PageSlots
+	26, // 26: candor.v1.Addition.at:type_name -> google.protobuf.Timestamp
+	29, // 27: candor.v1.Addition.added:type_name -> candor.v1.People
+	30, // 28: candor.v1.Addition.plan:type_name -> candor.v1.WavePlan
+	22, // 29: candor.v1.Addition.closing:type_name -> candor.v1.Closing
+	24, // 30: candor.v1.Addition.untold:type_name -> candor.v1.Addition.UntoldEntry
+	25, // 31: candor.v1.Addition.unsent:type_name -> candor.v1.Addition.UnsentEntry
+	14, // 32: candor.v1.AdditionDrafted.addition:type_name -> candor.v1.Addition
+	26, // 33: candor.v1.FollowUpDecided.due_at:type_name -> google.protobuf.Timestamp
+	0,  // 34: candor.v1.FollowUpDecided.decision:type_name -> candor.v1.FollowUpDecision
+	26, // 35: candor.v1.FollowUpHeld.due_at:type_name -> google.protobuf.Timestamp
+	1,  // 36: candor.v1.Closing.calls:type_name -> candor.v1.CallsAtClose
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_breach_proto_init() }
@@ -2037,6 +2140,7 @@ func file_candor_v1_breach_proto_init() {
 		(*BreachEvent_FollowUpDecided)(nil),
 		(*BreachEvent_Closing)(nil),
 		(*BreachEvent_Closed)(nil),
+		(*BreachEvent_FollowUpHeld)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2044,7 +2148,7 @@ func file_candor_v1_breach_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_candor_v1_breach_proto_rawDesc), len(file_candor_v1_breach_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -156,9 +156,10 @@ type ClaimRequest struct {
 	Mode  DialMode               `protobuf:"varint,1,opt,name=mode,proto3,enum=candor.v1.DialMode" json:"mode,omitempty"`
 	// At most so many tasks; 0 means one.
 	Max uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
-	// What the agents can do; tasks that need none of it are for everybody.
+	// What the agents can do, in the words of calls.skills in the playbook; tasks that need none of it are for everybody.
 	Skills []string `protobuf:"bytes,3,rep,name=skills,proto3" json:"skills,omitempty"`
-	// BCP 47, what the agents speak; empty means everything.
+	// BCP 47, what the agents speak; empty means everything. A language and its variants stand for each other: en-US gets tasks
+	// in en, and en those in en-GB.
 	Languages []string `protobuf:"bytes,4,rep,name=languages,proto3" json:"languages,omitempty"`
 	// Empty means every incident.
 	Incidents []string `protobuf:"bytes,5,rep,name=incidents,proto3" json:"incidents,omitempty"`
@@ -1062,7 +1063,11 @@ type AddResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	// True if a task for this customer was there already.
-	Known         bool `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Known bool `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	// Where the task stands now: one that is suppressed or expired is not called.
+	State CallState `protobuf:"varint,3,opt,name=state,proto3,enum=candor.v1.CallState" json:"state,omitempty"`
+	// True if the task that was there had ended, and was opened again: the customer is called once more.
+	Reopened      bool `protobuf:"varint,4,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1107,6 +1112,20 @@ func (x *AddResponse) GetTask() string {
 func (x *AddResponse) GetKnown() bool {
 	if x != nil {
 		return x.Known
+	}
+	return false
+}
+
+func (x *AddResponse) GetState() CallState {
+	if x != nil {
+		return x.State
+	}
+	return CallState_CALL_STATE_UNSPECIFIED
+}
+
+func (x *AddResponse) GetReopened() bool {
+	if x != nil {
+		return x.Reopened
 	}
 	return false
 }
@@ -1248,10 +1267,12 @@ type CallAttempt struct {
 	Number   uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	LeasedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=leased_at,json=leasedAt,proto3" json:"leased_at,omitempty"`
 	// Token id of the dialer.
-	Dialer        string                 `protobuf:"bytes,3,opt,name=dialer,proto3" json:"dialer,omitempty"`
-	Disposition   string                 `protobuf:"bytes,4,opt,name=disposition,proto3" json:"disposition,omitempty"`
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	Late          bool                   `protobuf:"varint,6,opt,name=late,proto3" json:"late,omitempty"`
+	Dialer      string                 `protobuf:"bytes,3,opt,name=dialer,proto3" json:"dialer,omitempty"`
+	Disposition string                 `protobuf:"bytes,4,opt,name=disposition,proto3" json:"disposition,omitempty"`
+	EndedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	Late        bool                   `protobuf:"varint,6,opt,name=late,proto3" json:"late,omitempty"`
+	// The dialer gave the task back without a call.
+	Released      bool `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1345,13 @@ func (x *CallAttempt) GetEndedAt() *timestamppb.Timestamp {
 func (x *CallAttempt) GetLate() bool {
 	if x != nil {
 		return x.Late
+	}
+	return false
+}
+
+func (x *CallAttempt) GetReleased() bool {
+	if x != nil {
+		return x.Released
 	}
 	return false
 }
@@ -2609,10 +2637,12 @@ const file_candor_v1_calls_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12#\n" +
 	"\bcustomer\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bcustomer\x12<\n" +
 	"\fcall_back_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"callBackAt\"7\n" +
+	"callBackAt\"\x7f\n" +
 	"\vAddResponse\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x14\n" +
-	"\x05known\x18\x02 \x01(\bR\x05known\"Z\n" +
+	"\x05known\x18\x02 \x01(\bR\x05known\x12*\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x14.candor.v1.CallStateR\x05state\x12\x1a\n" +
+	"\breopened\x18\x04 \x01(\bR\breopened\"Z\n" +
 	"\x0eExplainRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12#\n" +
 	"\bcustomer\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bcustomer\"\xdc\x01\n" +
@@ -2621,14 +2651,15 @@ const file_candor_v1_calls_proto_rawDesc = "" +
 	"\bcallable\x18\x02 \x01(\bR\bcallable\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x123\n" +
 	"\anext_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x122\n" +
-	"\battempts\x18\x05 \x03(\v2\x16.candor.v1.CallAttemptR\battempts\"\xe3\x01\n" +
+	"\battempts\x18\x05 \x03(\v2\x16.candor.v1.CallAttemptR\battempts\"\xff\x01\n" +
 	"\vCallAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x127\n" +
 	"\tleased_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bleasedAt\x12\x16\n" +
 	"\x06dialer\x18\x03 \x01(\tR\x06dialer\x12 \n" +
 	"\vdisposition\x18\x04 \x01(\tR\vdisposition\x125\n" +
 	"\bended_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x12\n" +
-	"\x04late\x18\x06 \x01(\bR\x04late\"i\n" +
+	"\x04late\x18\x06 \x01(\bR\x04late\x12\x1a\n" +
+	"\breleased\x18\a \x01(\bR\breleased\"i\n" +
 	"\x10GetScriptRequest\x12#\n" +
 	"\bincident\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bincident\x12\x1a\n" +
 	"\blanguage\x18\x02 \x01(\tR\blanguage\x12\x14\n" +
@@ -2832,68 +2863,69 @@ var file_candor_v1_calls_proto_depIdxs = []int32{
 	1,  // 16: candor.v1.CompleteResponse.state:type_name -> candor.v1.CallState
 	37, // 17: candor.v1.CompleteResponse.next_at:type_name -> google.protobuf.Timestamp
 	37, // 18: candor.v1.AddRequest.call_back_at:type_name -> google.protobuf.Timestamp
-	1,  // 19: candor.v1.ExplainResponse.state:type_name -> candor.v1.CallState
-	37, // 20: candor.v1.ExplainResponse.next_at:type_name -> google.protobuf.Timestamp
-	18, // 21: candor.v1.ExplainResponse.attempts:type_name -> candor.v1.CallAttempt
-	37, // 22: candor.v1.CallAttempt.leased_at:type_name -> google.protobuf.Timestamp
-	37, // 23: candor.v1.CallAttempt.ended_at:type_name -> google.protobuf.Timestamp
-	5,  // 24: candor.v1.GetScriptResponse.script:type_name -> candor.v1.Script
-	34, // 25: candor.v1.GetQueueResponse.states:type_name -> candor.v1.GetQueueResponse.StatesEntry
-	37, // 26: candor.v1.GetQueueResponse.next_at:type_name -> google.protobuf.Timestamp
-	35, // 27: candor.v1.GetQueueResponse.dispositions:type_name -> candor.v1.GetQueueResponse.DispositionsEntry
-	37, // 28: candor.v1.CallEvents.occurred_at:type_name -> google.protobuf.Timestamp
-	24, // 29: candor.v1.CallEvents.events:type_name -> candor.v1.CallEvent
-	25, // 30: candor.v1.CallEvent.queued:type_name -> candor.v1.CallsQueued
-	26, // 31: candor.v1.CallEvent.leased:type_name -> candor.v1.CallLeased
-	27, // 32: candor.v1.CallEvent.renewed:type_name -> candor.v1.CallRenewed
-	28, // 33: candor.v1.CallEvent.released:type_name -> candor.v1.CallReleased
-	29, // 34: candor.v1.CallEvent.completed:type_name -> candor.v1.CallCompleted
-	30, // 35: candor.v1.CallEvent.lease_expired:type_name -> candor.v1.CallLeaseExpired
-	31, // 36: candor.v1.CallEvent.withdrawn:type_name -> candor.v1.CallWithdrawn
-	32, // 37: candor.v1.CallEvent.owned:type_name -> candor.v1.CallQueueOwned
-	33, // 38: candor.v1.CallEvent.call_back_asked:type_name -> candor.v1.CallBackAsked
-	37, // 39: candor.v1.CallsQueued.not_before:type_name -> google.protobuf.Timestamp
-	38, // 40: candor.v1.CallLeased.customer:type_name -> candor.v1.CustomerPlace
-	0,  // 41: candor.v1.CallLeased.mode:type_name -> candor.v1.DialMode
-	37, // 42: candor.v1.CallLeased.expires_at:type_name -> google.protobuf.Timestamp
-	37, // 43: candor.v1.CallLeased.window_ends_at:type_name -> google.protobuf.Timestamp
-	38, // 44: candor.v1.CallRenewed.customer:type_name -> candor.v1.CustomerPlace
-	37, // 45: candor.v1.CallRenewed.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 46: candor.v1.CallReleased.customer:type_name -> candor.v1.CustomerPlace
-	38, // 47: candor.v1.CallCompleted.customer:type_name -> candor.v1.CustomerPlace
-	37, // 48: candor.v1.CallCompleted.call_back_at:type_name -> google.protobuf.Timestamp
-	37, // 49: candor.v1.CallCompleted.started_at:type_name -> google.protobuf.Timestamp
-	37, // 50: candor.v1.CallCompleted.answered_at:type_name -> google.protobuf.Timestamp
-	37, // 51: candor.v1.CallCompleted.ended_at:type_name -> google.protobuf.Timestamp
-	1,  // 52: candor.v1.CallCompleted.state:type_name -> candor.v1.CallState
-	37, // 53: candor.v1.CallCompleted.next_at:type_name -> google.protobuf.Timestamp
-	38, // 54: candor.v1.CallLeaseExpired.customer:type_name -> candor.v1.CustomerPlace
-	37, // 55: candor.v1.CallLeaseExpired.cool_until:type_name -> google.protobuf.Timestamp
-	38, // 56: candor.v1.CallWithdrawn.customers:type_name -> candor.v1.CustomerPlace
-	1,  // 57: candor.v1.CallWithdrawn.state:type_name -> candor.v1.CallState
-	38, // 58: candor.v1.CallBackAsked.customer:type_name -> candor.v1.CustomerPlace
-	37, // 59: candor.v1.CallBackAsked.at:type_name -> google.protobuf.Timestamp
-	2,  // 60: candor.v1.CallQueueService.Claim:input_type -> candor.v1.ClaimRequest
-	8,  // 61: candor.v1.CallQueueService.Renew:input_type -> candor.v1.RenewRequest
-	10, // 62: candor.v1.CallQueueService.Release:input_type -> candor.v1.ReleaseRequest
-	12, // 63: candor.v1.CallQueueService.Complete:input_type -> candor.v1.CompleteRequest
-	14, // 64: candor.v1.CallQueueService.Add:input_type -> candor.v1.AddRequest
-	16, // 65: candor.v1.CallQueueService.Explain:input_type -> candor.v1.ExplainRequest
-	19, // 66: candor.v1.CallQueueService.GetScript:input_type -> candor.v1.GetScriptRequest
-	21, // 67: candor.v1.CallQueueService.GetQueue:input_type -> candor.v1.GetQueueRequest
-	3,  // 68: candor.v1.CallQueueService.Claim:output_type -> candor.v1.ClaimResponse
-	9,  // 69: candor.v1.CallQueueService.Renew:output_type -> candor.v1.RenewResponse
-	11, // 70: candor.v1.CallQueueService.Release:output_type -> candor.v1.ReleaseResponse
-	13, // 71: candor.v1.CallQueueService.Complete:output_type -> candor.v1.CompleteResponse
-	15, // 72: candor.v1.CallQueueService.Add:output_type -> candor.v1.AddResponse
-	17, // 73: candor.v1.CallQueueService.Explain:output_type -> candor.v1.ExplainResponse
-	20, // 74: candor.v1.CallQueueService.GetScript:output_type -> candor.v1.GetScriptResponse
-	22, // 75: candor.v1.CallQueueService.GetQueue:output_type -> candor.v1.GetQueueResponse
-	68, // [68:76] is the sub-list for method output_type
-	60, // [60:68] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	1,  // 19: candor.v1.AddResponse.state:type_name -> candor.v1.CallState
+	1,  // 20: candor.v1.ExplainResponse.state:type_name -> candor.v1.CallState
+	37, // 21: candor.v1.ExplainResponse.next_at:type_name -> google.protobuf.Timestamp
+	18, // 22: candor.v1.ExplainResponse.attempts:type_name -> candor.v1.CallAttempt
+	37, // 23: candor.v1.CallAttempt.leased_at:type_name -> google.protobuf.Timestamp
+	37, // 24: candor.v1.CallAttempt.ended_at:type_name -> google.protobuf.Timestamp
+	5,  // 25: candor.v1.GetScriptResponse.script:type_name -> candor.v1.Script
+	34, // 26: candor.v1.GetQueueResponse.states:type_name -> candor.v1.GetQueueResponse.StatesEntry
+	37, // 27: candor.v1.GetQueueResponse.next_at:type_name -> google.protobuf.Timestamp
+	35, // 28: candor.v1.GetQueueResponse.dispositions:type_name -> candor.v1.GetQueueResponse.DispositionsEntry
+	37, // 29: candor.v1.CallEvents.occurred_at:type_name -> google.protobuf.Timestamp
+	24, // 30: candor.v1.CallEvents.events:type_name -> candor.v1.CallEvent
+	25, // 31: candor.v1.CallEvent.queued:type_name -> candor.v1.CallsQueued
+	26, // 32: candor.v1.CallEvent.leased:type_name -> candor.v1.CallLeased
+	27, // 33: candor.v1.CallEvent.renewed:type_name -> candor.v1.CallRenewed
+	28, // 34: candor.v1.CallEvent.released:type_name -> candor.v1.CallReleased
+	29, // 35: candor.v1.CallEvent.completed:type_name -> candor.v1.CallCompleted
+	30, // 36: candor.v1.CallEvent.lease_expired:type_name -> candor.v1.CallLeaseExpired
+	31, // 37: candor.v1.CallEvent.withdrawn:type_name -> candor.v1.CallWithdrawn
+	32, // 38: candor.v1.CallEvent.owned:type_name -> candor.v1.CallQueueOwned
+	33, // 39: candor.v1.CallEvent.call_back_asked:type_name -> candor.v1.CallBackAsked
+	37, // 40: candor.v1.CallsQueued.not_before:type_name -> google.protobuf.Timestamp
+	38, // 41: candor.v1.CallLeased.customer:type_name -> candor.v1.CustomerPlace
+	0,  // 42: candor.v1.CallLeased.mode:type_name -> candor.v1.DialMode
+	37, // 43: candor.v1.CallLeased.expires_at:type_name -> google.protobuf.Timestamp
+	37, // 44: candor.v1.CallLeased.window_ends_at:type_name -> google.protobuf.Timestamp
+	38, // 45: candor.v1.CallRenewed.customer:type_name -> candor.v1.CustomerPlace
+	37, // 46: candor.v1.CallRenewed.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 47: candor.v1.CallReleased.customer:type_name -> candor.v1.CustomerPlace
+	38, // 48: candor.v1.CallCompleted.customer:type_name -> candor.v1.CustomerPlace
+	37, // 49: candor.v1.CallCompleted.call_back_at:type_name -> google.protobuf.Timestamp
+	37, // 50: candor.v1.CallCompleted.started_at:type_name -> google.protobuf.Timestamp
+	37, // 51: candor.v1.CallCompleted.answered_at:type_name -> google.protobuf.Timestamp
+	37, // 52: candor.v1.CallCompleted.ended_at:type_name -> google.protobuf.Timestamp
+	1,  // 53: candor.v1.CallCompleted.state:type_name -> candor.v1.CallState
+	37, // 54: candor.v1.CallCompleted.next_at:type_name -> google.protobuf.Timestamp
+	38, // 55: candor.v1.CallLeaseExpired.customer:type_name -> candor.v1.CustomerPlace
+	37, // 56: candor.v1.CallLeaseExpired.cool_until:type_name -> google.protobuf.Timestamp
+	38, // 57: candor.v1.CallWithdrawn.customers:type_name -> candor.v1.CustomerPlace
+	1,  // 58: candor.v1.CallWithdrawn.state:type_name -> candor.v1.CallState
+	38, // 59: candor.v1.CallBackAsked.customer:type_name -> candor.v1.CustomerPlace
+	37, // 60: candor.v1.CallBackAsked.at:type_name -> google.protobuf.Timestamp
+	2,  // 61: candor.v1.CallQueueService.Claim:input_type -> candor.v1.ClaimRequest
+	8,  // 62: candor.v1.CallQueueService.Renew:input_type -> candor.v1.RenewRequest
+	10, // 63: candor.v1.CallQueueService.Release:input_type -> candor.v1.ReleaseRequest
+	12, // 64: candor.v1.CallQueueService.Complete:input_type -> candor.v1.CompleteRequest
+	14, // 65: candor.v1.CallQueueService.Add:input_type -> candor.v1.AddRequest
+	16, // 66: candor.v1.CallQueueService.Explain:input_type -> candor.v1.ExplainRequest
+	19, // 67: candor.v1.CallQueueService.GetScript:input_type -> candor.v1.GetScriptRequest
+	21, // 68: candor.v1.CallQueueService.GetQueue:input_type -> candor.v1.GetQueueRequest
+	3,  // 69: candor.v1.CallQueueService.Claim:output_type -> candor.v1.ClaimResponse
+	9,  // 70: candor.v1.CallQueueService.Renew:output_type -> candor.v1.RenewResponse
+	11, // 71: candor.v1.CallQueueService.Release:output_type -> candor.v1.ReleaseResponse
+	13, // 72: candor.v1.CallQueueService.Complete:output_type -> candor.v1.CompleteResponse
+	15, // 73: candor.v1.CallQueueService.Add:output_type -> candor.v1.AddResponse
+	17, // 74: candor.v1.CallQueueService.Explain:output_type -> candor.v1.ExplainResponse
+	20, // 75: candor.v1.CallQueueService.GetScript:output_type -> candor.v1.GetScriptResponse
+	22, // 76: candor.v1.CallQueueService.GetQueue:output_type -> candor.v1.GetQueueResponse
+	69, // [69:77] is the sub-list for method output_type
+	61, // [61:69] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_candor_v1_calls_proto_init() }

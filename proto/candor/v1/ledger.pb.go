@@ -657,7 +657,11 @@ type ChannelStatus struct {
 	// Notices that were accepted and then definitely not delivered, whatever became of them since.
 	Bounced uint64 `protobuf:"varint,12,opt,name=bounced,proto3" json:"bounced,omitempty"`
 	// Customers who asked on this channel for no more messages.
-	OptedOut      uint64 `protobuf:"varint,13,opt,name=opted_out,json=optedOut,proto3" json:"opted_out,omitempty"`
+	OptedOut uint64 `protobuf:"varint,13,opt,name=opted_out,json=optedOut,proto3" json:"opted_out,omitempty"`
+	// Notices among those that wait which were tried, and wait for another attempt.
+	Retrying uint64 `protobuf:"varint,14,opt,name=retrying,proto3" json:"retrying,omitempty"`
+	// Of a step of the ladder: customers who may still move on to it.
+	ToCome        uint64 `protobuf:"varint,15,opt,name=to_come,json=toCome,proto3" json:"to_come,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -779,6 +783,20 @@ func (x *ChannelStatus) GetBounced() uint64 {
 func (x *ChannelStatus) GetOptedOut() uint64 {
 	if x != nil {
 		return x.OptedOut
+	}
+	return 0
+}
+
+func (x *ChannelStatus) GetRetrying() uint64 {
+	if x != nil {
+		return x.Retrying
+	}
+	return 0
+}
+
+func (x *ChannelStatus) GetToCome() uint64 {
+	if x != nil {
+		return x.ToCome
 	}
 	return 0
 }
@@ -2713,7 +2731,7 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"WaveStatus\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\tR\x04wave\x124\n" +
-	"\bchannels\x18\x02 \x03(\v2\x18.candor.v1.ChannelStatusR\bchannels\"\xf8\x04\n" +
+	"\bchannels\x18\x02 \x03(\v2\x18.candor.v1.ChannelStatusR\bchannels\"\xad\x05\n" +
 	"\rChannelStatus\x12,\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x12.candor.v1.ChannelR\achannel\x12#\n" +
 	"\rplanned_total\x18\x02 \x01(\x04R\fplannedTotal\x12<\n" +
@@ -2731,7 +2749,9 @@ const file_candor_v1_ledger_proto_rawDesc = "" +
 	" \x01(\x04R\x05tried\x12\x1a\n" +
 	"\brejected\x18\v \x01(\x04R\brejected\x12\x18\n" +
 	"\abounced\x18\f \x01(\x04R\abounced\x12\x1b\n" +
-	"\topted_out\x18\r \x01(\x04R\boptedOut\x1a9\n" +
+	"\topted_out\x18\r \x01(\x04R\boptedOut\x12\x1a\n" +
+	"\bretrying\x18\x0e \x01(\x04R\bretrying\x12\x17\n" +
+	"\ato_come\x18\x0f \x01(\x04R\x06toCome\x1a9\n" +
 	"\vStatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"i\n" +

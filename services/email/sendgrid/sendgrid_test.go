@@ -28,7 +28,7 @@ func open(t testing.TB, c providertest.Conditions, change ...func(*sendgrid.Conf
 	t.Helper()
 	cfg := sendgrid.DefaultConfig()
 	cfg.BaseURL, cfg.APIKey, cfg.BatchSize = c.BaseURL, "SG.key", sendgrid.MaxBatch
-	cfg.HTTP.RequestTimeout = c.RequestTimeout
+	cfg.HTTP.RequestTimeout, cfg.HTTP.DialTimeout = c.RequestTimeout, time.Minute
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -45,7 +45,7 @@ func openAt(t testing.TB, base string, change ...func(*sendgrid.Config)) *sendgr
 	return open(t, providertest.Conditions{BaseURL: base, Now: time.Now, RequestTimeout: time.Minute}, change...)
 }
 
-func soon() time.Time { return time.Now().Add(time.Minute) }
+func soon() time.Time { return time.Now().Add(10 * time.Minute) }
 
 var taken = providertest.Answer{Status: 202, Header: map[string]string{"X-Message-Id": "XBg2anf2TqCy6WXKQFhieQ"}}
 

@@ -196,6 +196,7 @@ func openAt(t testing.TB, addr string, now func() time.Time, change ...func(*smt
 		t.Fatal(err)
 	}
 	cfg.Host, cfg.TLS, cfg.Hello = host, smtp.None, "candor.test"
+	cfg.DialTimeout, cfg.RequestTimeout, cfg.IdleTimeout = time.Minute, 3*time.Minute, 3*time.Minute
 	if cfg.Port, err = strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func notice(n int) *provider.Email {
 	return m
 }
 
-func soon() time.Time { return time.Now().Add(time.Minute) }
+func soon() time.Time { return time.Now().Add(10 * time.Minute) }
 
 func send(t testing.TB, s *smtp.Sender) provider.Outcome {
 	t.Helper()

@@ -103,10 +103,16 @@ func TestHangs(t *testing.T) {
 	} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
-			r := newRelay(t, at(verb, hang))
-			got := send(t, open(t, r.addr, func(c *smtp.Config) { c.RequestTimeout, c.DialTimeout = 200*time.Millisecond, 200*time.Millisecond }))
-			if got != want {
-				t.Errorf("got %+v, want %+v", got, want)
+			for timeout := 200 * time.Millisecond; ; timeout *= 4 {
+				r := newRelay(t, at(verb, hang))
+				got := send(t, open(t, r.addr, func(c *smtp.Config) { c.RequestTimeout, c.DialTimeout = timeout, timeout }))
+				if verb == "." && r.taken() == 0 && got.Class == provider.NotSent && timeout < time.Minute {
+					continue // a busy machine did not get that far
+				}
+				if got != want {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+				return
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func config(base string) twilio.Config {
 func open(t testing.TB, c providertest.Conditions) *twilio.Sender {
 	t.Helper()
 	cfg := config(c.BaseURL)
-	cfg.HTTP.RequestTimeout = c.RequestTimeout
+	cfg.HTTP.RequestTimeout, cfg.HTTP.DialTimeout = c.RequestTimeout, time.Minute
 	s, err := twilio.New(cfg, c.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func openAt(t testing.TB, base string) *twilio.Sender {
 	return open(t, providertest.Conditions{BaseURL: base, Now: time.Now, RequestTimeout: time.Minute})
 }
 
-func soon() time.Time { return time.Now().Add(time.Minute) }
+func soon() time.Time { return time.Now().Add(10 * time.Minute) }
 
 func notice() provider.SMS {
 	return provider.SMS{ID: "b3BhcXVl_-1", To: pii.NewPhone("+12125550156"), From: "+12125550100", Body: "Señor & Söhne: 50% + 1 = ~Code 7K3M\n…"}
