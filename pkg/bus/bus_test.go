@@ -131,7 +131,7 @@ func (r *remote) stop(t testing.TB) {
 
 func (r *remote) connect(t testing.TB) *bus.Bus {
 	t.Helper()
-	b, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + r.cfg.Listen, Name: "remote", NKeySeedFile: r.seed}, zerolog.Nop())
+	b, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + r.cfg.Listen, Name: "remote", NKeySeedFile: r.seed, RequestTimeout: 20 * time.Second}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestInstantsAreTheCalendars(t *testing.T) {
 	server, _ := bustest.Start(t, bustest.Options{})
 	origin := time.Date(2028, 2, 28, 23, 30, 0, 0, time.UTC)
 	c := clock.Fast(origin, time.Now(), speed)
-	b, err := bus.Connect(t.Context(), bus.Config{Server: server, Name: "fast", Clock: c}, zerolog.Nop())
+	b, err := bus.Connect(t.Context(), bus.Config{Server: server, Name: "fast", Clock: c, RequestTimeout: patience}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

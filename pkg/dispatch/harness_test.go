@@ -68,7 +68,7 @@ func newFastWorld(t *testing.T, n int, origin time.Time, speed float64) *world {
 	t.Helper()
 	server, _ := bustest.Start(t, bustest.Options{})
 	c := clock.Fast(origin, time.Now(), speed)
-	b, err := bus.Connect(t.Context(), bus.Config{Server: server, Name: "fast", Clock: c}, zerolog.Nop())
+	b, err := bus.Connect(t.Context(), bus.Config{Server: server, Name: "fast", Clock: c, RequestTimeout: bustest.Patience}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

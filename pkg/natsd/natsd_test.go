@@ -80,7 +80,7 @@ func shut(t testing.TB, s *natsd.Server) {
 
 func connect(t testing.TB, s *natsd.Server) *bus.Bus {
 	t.Helper()
-	b, err := bus.Connect(t.Context(), bus.Config{Server: s, Name: "test"}, zerolog.Nop())
+	b, err := bus.Connect(t.Context(), bus.Config{Server: s, Name: "test", RequestTimeout: patience}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -240,7 +240,7 @@ func newWorld(t *testing.T, opts bustest.Options) world {
 	s, _ := bustest.Start(t, opts)
 	w := world{users: make(map[string]*bus.Bus)}
 	for _, name := range names {
-		b, err := bus.Connect(t.Context(), bus.Config{URL: s.ClientURL(), Name: name, NKeySeedFile: filepath.Join(dir, name+".nk")}, zerolog.Nop())
+		b, err := bus.Connect(t.Context(), bus.Config{URL: s.ClientURL(), Name: name, NKeySeedFile: filepath.Join(dir, name+".nk"), RequestTimeout: bustest.Patience}, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}

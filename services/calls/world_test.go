@@ -322,7 +322,7 @@ func (w *world) process(change ...func(*Config)) *process {
 	for _, c := range change {
 		c(&cfg)
 	}
-	b, err := bus.Connect(w.Context(), bus.Config{Server: w.server, Name: "calls"}, zerolog.New(w.seen))
+	b, err := bus.Connect(w.Context(), bus.Config{Server: w.server, Name: "calls", RequestTimeout: patience}, zerolog.New(w.seen))
 	if err != nil {
 		w.Fatal(err)
 	}

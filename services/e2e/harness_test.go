@@ -46,7 +46,7 @@ func dial(t *testing.T, url, keys, user string) *bus.Bus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	b, err := bus.Connect(ctx, bus.Config{URL: url, Name: user, NKeySeedFile: filepath.Join(keys, "nats", user+".seed")}, zerolog.Nop())
+	b, err := bus.Connect(ctx, bus.Config{URL: url, Name: user, NKeySeedFile: filepath.Join(keys, "nats", user+".seed"), RequestTimeout: 30 * time.Second}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -442,7 +442,7 @@ func TestItMayDoItsWork(t *testing.T) {
 	user.Publish, user.Subscribe = topology.Permissions("followup")
 	server, b := bustest.Start(t, bustest.Options{Listen: "127.0.0.1:0", Users: []natsd.User{user}})
 	w := worldOn(t, b)
-	own, err := bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "followup", NKeySeedFile: file}, zerolog.Nop())
+	own, err := bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "followup", NKeySeedFile: file, RequestTimeout: bustest.Patience}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

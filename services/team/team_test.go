@@ -468,7 +468,7 @@ func TestTheNATSUserMayDoIt(t *testing.T) {
 		Listen: "127.0.0.1:0", Users: []natsd.User{{Name: "team", NKeyPublic: public, Publish: publish, Subscribe: subscribe}},
 	})
 	w := newWorldOn(t, b)
-	if w.as, err = bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "team", NKeySeedFile: file}, zerolog.Nop()); err != nil {
+	if w.as, err = bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "team", NKeySeedFile: file, RequestTimeout: bustest.Patience}, zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.as.Close(context.WithoutCancel(t.Context())) })
