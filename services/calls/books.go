@@ -62,15 +62,21 @@ func (b *books) hear(number uint64, in bool) {
 	b.heard[number] = in
 }
 
+// allHeard returns what was heard since it was called for the last time; nil for nothing, as nearly always.
+func (b *books) allHeard() map[uint64]bool {
+	b.hearing.Lock()
+	defer b.hearing.Unlock()
+	if len(b.heard) == 0 {
+		return nil
+	}
+	heard := b.heard
+	b.heard = map[uint64]bool{}
+	return heard
+}
+
 // heedOptOuts tells the queue of the opt-outs that were heard of. Numbers that it does not know it is told of with their customers.
 func (b *books) heedOptOuts(now time.Time) {
-	b.hearing.Lock()
-	heard := b.heard
-	if len(heard) > 0 {
-		b.heard = map[uint64]bool{}
-	}
-	b.hearing.Unlock()
-	for number, in := range heard {
+	for number, in := range b.allHeard() {
 		switch {
 		case !in:
 			b.queue.Allow(now, number)
